@@ -1,0 +1,257 @@
+"""What crosses the border of a process: requests, results, events, errors.
+
+Standard library only, so that a graphical client imports it in milliseconds.
+"""
+
+import difflib
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any, Self
+
+SCHEMA_VERSION = 1
+
+UNIT_KINDS = ("organs", "fcc", "hybrid")
+REMOVALS = ("air", "mean", "local-mean", "blur", "inpaint")
+VALUES = (
+    "tp",
+    "tp-share",
+    "dice",
+    "soft-dice",
+    "fp",
+    "fp-share",
+    "fp-relative",
+    "fn",
+    "mean-logit",
+    "soft-volume",
+)
+METHODS = ("kernel-shap", "leverage-shap", "exact", "permutation", "shap", "captum")
+
+
+class SegExplainError(Exception):
+    """One clear sentence for the user: what was expected and found; ``hint`` says what to do."""
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return f"{self.message} {self.hint}".strip()
+
+
+class InvalidRequest(SegExplainError):
+    """The request cannot be served as asked."""
+
+
+class GeometryMismatch(SegExplainError):
+    """Two images that must share a place in the patient do not."""
+
+
+class UnusableModel(SegExplainError):
+    """The model folder is missing a part, broken, of an unsupported kind, or not trusted."""
+
+
+class OutOfMemory(SegExplainError):
+    """Even the smallest batch does not fit into memory."""
+
+
+class Cancelled(SegExplainError):
+    """The user stopped the run; what was evaluated so far is kept."""
+
+
+def nearest_names(name: str, names: Iterable[str]) -> str:
+    """A hint that offers the names nearest to a wrong one, or all of them when none is near."""
+    choices = list(names)
+    near = difflib.get_close_matches(name, choices, n=5, cutoff=0.4)
+    near += [choice for choice in choices if name and name.lower() in choice.lower() and choice not in near]
+    return f"Did you mean: {', '.join(near)}?" if near else f"Choose one of: {', '.join(choices)}."
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExplainRequest:
+    """All that defines one explanation. JSON-able; paths are strings.
+
+    Attributes:
+        ct: NIfTI, NRRD or MHA file, or a folder with one DICOM series.
+        model: An nnU-Net v2 results folder, a MONAI bundle, or ``totalsegmentator:TASK_ID``.
+        target: Class to explain, by name.
+        roi: ``ijk:i0,i1,j0,j1,k0,k1`` (half-open voxel indices of the file), ``ras:x0,x1,y0,y1,z0,z1`` in mm,
+            ``mask:PATH``, or ``segment:NAME+MARGIN_MM``.
+        units: Who takes part in the game, one of ``UNIT_KINDS``.
+        organs: Organ label map file; empty means the model's own prediction.
+        unit_mm: Lattice edge of the FCC supervoxels in mm.
+        reference: Mask file taken as the truth y; empty means the model's own unperturbed prediction.
+        removal: What an absent unit looks like, one of ``REMOVALS``.
+        value: What number is explained, one of ``VALUES``.
+        method: Estimator, one of ``METHODS``.
+        budget: Most coalitions to evaluate; 0 lets the pipeline choose by the number of units.
+        tolerance: Stop when the largest standard error is below this share of the range of the values; 0 never.
+        seed: Of every random choice.
+        device: ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
+        batch: Tiles in one network call; 0 is automatic.
+        mirroring: Test-time flips of an nnU-Net: ``model`` (as trained), ``off``.
+        folds: Folds of an nnU-Net to average; empty means all that are there.
+        trust_model: Allow a model file that executes code when it is opened.
+    """
+
+    ct: str
+    model: str
+    target: str
+    roi: str
+    units: str = "organs"
+    organs: str = ""
+    unit_mm: float = 30.0
+    reference: str = ""
+    removal: str = "local-mean"
+    value: str = "soft-dice"
+    method: str = "kernel-shap"
+    budget: int = 0
+    tolerance: float = 0.05
+    seed: int = 0
+    device: str = "auto"
+    batch: int = 0
+    mirroring: str = "model"
+    folds: tuple[str, ...] = ()
+    trust_model: bool = False
+    schema_version: int = SCHEMA_VERSION
+
+    def problems(self) -> list[str]:
+        """All faults that can be seen without opening a file; empty means valid."""
+        found = [f"{name} is empty" for name in ("ct", "model", "target", "roi") if not getattr(self, name)]
+        choices = {"units": UNIT_KINDS, "removal": REMOVALS, "value": VALUES, "method": METHODS}
+        choices["mirroring"] = ("model", "off")
+        for name, allowed in choices.items():
+            given = getattr(self, name)
+            if given not in allowed:
+                found.append(f"{name} is {given!r}. {nearest_names(str(given), allowed)}")
+        if not 0 < self.unit_mm < float("inf"):
+            found.append(f"unit_mm is {self.unit_mm}; it must be a positive length in mm")
+        if not 0 <= self.tolerance < 1:
+            found.append(f"tolerance is {self.tolerance}; it must be at least 0 and below 1")
+        if self.budget < 0:
+            found.append(f"budget is {self.budget}; it must be 0 (automatic) or a positive count")
+        if self.batch < 0:
+            found.append(f"batch is {self.batch}; it must be 0 (automatic) or a positive count")
+        if self.seed < 0:
+            found.append(f"seed is {self.seed}; it must be 0 or more")
+        if self.value == "fp-relative" and not self.reference:
+            found.append("value fp-relative needs a reference mask: without one the unperturbed CT has no false positives")
+        if self.schema_version != SCHEMA_VERSION:
+            found.append(f"schema_version is {self.schema_version}; this version reads {SCHEMA_VERSION}")
+        return found
+
+    def to_json(self) -> str:
+        return json.dumps(asdict(self), indent=2)
+
+    @classmethod
+    def from_mapping(cls, given: Mapping[str, Any]) -> Self:
+        """A request from decoded JSON.
+
+        Raises:
+            InvalidRequest: a key is unknown or missing, or a value has the wrong type.
+        """
+        known = {entry.name: entry for entry in fields(cls)}
+        unknown = [key for key in given if key not in known]
+        if unknown:
+            raise InvalidRequest(f"The request has the unknown key {unknown[0]!r}.", nearest_names(unknown[0], known))
+        missing = [name for name in ("ct", "model", "target", "roi") if name not in given]
+        if missing:
+            raise InvalidRequest(f"The request lacks {', '.join(missing)}.", "Add what is missing to request.json.")
+        return cls(**{key: _as_type(key, value, known[key].type) for key, value in given.items()})
+
+
+def _as_type(key: str, value: Any, kind: Any) -> Any:
+    """``value`` if it is of the field's type, with int for float and a list for a tuple allowed."""
+    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if kind == tuple[str, ...]:
+        if isinstance(value, list | tuple) and all(isinstance(item, str) for item in value):
+            return tuple(value)
+    elif isinstance(value, kind) and not (kind is int and isinstance(value, bool)):
+        return value
+    kind_name = getattr(kind, "__name__", str(kind))
+    raise InvalidRequest(f"The request's {key} is {value!r}; expected {kind_name}.", "Mend request.json.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ResultManifest:
+    """What a results folder says of itself; written last, so that its presence means success.
+
+    Attributes:
+        request: The request as served, with automatic choices filled in.
+        versions: Package name -> version.
+        device: Where the network ran.
+        classes: Class names in the order of the tallies.
+        answer: The plain-words sentences that open the report.
+        estimate: Stop reason, evaluations, empty and full value, relative error, unit of the value.
+        counts: Tiles, network evaluations, reuse, bytes.
+        timings_s: Stage -> seconds.
+        warnings: What the user should know.
+        files: File name -> sha256.
+    """
+
+    request: dict[str, Any]
+    versions: dict[str, str]
+    device: str
+    classes: list[str]
+    answer: list[str]
+    estimate: dict[str, Any]
+    counts: dict[str, float]
+    timings_s: dict[str, float]
+    warnings: list[str] = field(default_factory=list)
+    files: dict[str, str] = field(default_factory=dict)
+    schema_version: int = SCHEMA_VERSION
+
+    def to_json(self) -> str:
+        return json.dumps(asdict(self), indent=2)
+
+    @classmethod
+    def read(cls, folder: Path) -> Self:
+        """The manifest of a finished results folder.
+
+        Raises:
+            InvalidRequest: the folder holds no manifest, or one that cannot be read.
+        """
+        path = folder / "manifest.json"
+        try:
+            given = json.loads(path.read_text(encoding="utf-8"))
+            return cls(**given)
+        except FileNotFoundError as error:
+            raise InvalidRequest(
+                f"{folder} is not a finished results folder: it has no manifest.json.",
+                "Give the folder that `segexplain explain --out` made, or finish it with --resume.",
+            ) from error
+        except (OSError, ValueError, TypeError) as error:
+            raise InvalidRequest(f"{path} cannot be read ({error}).", "Run the explanation again.") from error
+
+
+@dataclass(frozen=True, kw_only=True)
+class Event:
+    """One line of a job's ``events.jsonl`` and of the worker's standard output.
+
+    Attributes:
+        event: ``started | stage | progress | partial | warning | failed | finished``.
+        stage: Stage of the pipeline.
+        message: For people.
+        done: Units of work done in this stage.
+        total: Units of work in this stage, 0 when unknown.
+        left_s: Forecast of the seconds left, or None.
+        error: Current relative standard error of the estimate, or None.
+        path: File or folder the event speaks of.
+        hint: What to do, with ``failed``.
+    """
+
+    event: str
+    stage: str = ""
+    message: str = ""
+    done: int = 0
+    total: int = 0
+    left_s: float | None = None
+    error: float | None = None
+    path: str = ""
+    hint: str = ""
+
+    def to_json_line(self) -> str:
+        return json.dumps({key: value for key, value in asdict(self).items() if value not in ("", None)})

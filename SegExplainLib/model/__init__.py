@@ -1,0 +1,1 @@
+"""The network as a black box that labels tiles, and how tiles become one prediction."""

@@ -1,0 +1,77 @@
+"""Stages, progress and cancelling of long work, told as events to whoever listens.
+
+Standard library only. A listener is any callable that takes a ``contract.Event``: the command line draws a bar,
+a worker writes JSON lines, a test keeps a list.
+"""
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from SegExplainLib.contract import Cancelled, Event, SegExplainError
+
+Listener = Callable[[Event], None]
+
+
+class Progress:
+    """Tells listeners where the work stands and carries the wish to cancel to it.
+
+    Attributes:
+        timings_s: Stage -> seconds spent in it.
+        warnings: Every warning told so far, in order.
+    """
+
+    def __init__(self, listener: Listener | None = None) -> None:
+        self._listener = listener
+        self._cancel = threading.Event()
+        self._stage = ""
+        self.timings_s: dict[str, float] = {}
+        self.warnings: list[str] = []
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Times the block under ``name``; an error that leaves it says in which stage it arose."""
+        self.check_cancelled()
+        outer, self._stage = self._stage, name
+        self._tell(Event(event="stage", stage=name))
+        begin = time.perf_counter()
+        try:
+            yield
+        except SegExplainError as error:
+            error.add_note(f"while: {name}")
+            raise
+        finally:
+            self.timings_s[name] = self.timings_s.get(name, 0.0) + time.perf_counter() - begin
+            self._stage = outer
+
+    def step(self, done: int, total: int, *, left_s: float | None = None, error: float | None = None) -> None:
+        """Tells how far the stage is.
+
+        Raises:
+            Cancelled: somebody asked to stop.
+        """
+        self._tell(Event(event="progress", stage=self._stage, done=done, total=total, left_s=left_s, error=error))
+        self.check_cancelled()
+
+    def warn(self, message: str) -> None:
+        """Tells a warning once, and keeps it for the report."""
+        if message not in self.warnings:
+            self.warnings.append(message)
+            self._tell(Event(event="warning", stage=self._stage, message=message))
+
+    def partial(self, path: str, *, error: float | None) -> None:
+        """Tells that interim results lie at ``path``."""
+        self._tell(Event(event="partial", stage=self._stage, path=path, error=error))
+
+    def cancel(self) -> None:
+        """Asks the work to stop at its next step; safe from another thread or a signal handler."""
+        self._cancel.set()
+
+    def check_cancelled(self) -> None:
+        if self._cancel.is_set():
+            raise Cancelled("The run was stopped by the user.", "What was evaluated is kept; go on with --resume.")
+
+    def _tell(self, event: Event) -> None:
+        if self._listener is not None:
+            self._listener(event)

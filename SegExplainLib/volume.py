@@ -1,0 +1,126 @@
+"""Voxels with a place in the patient: grids, volumes, and moving labels from one grid to another.
+
+Arrays are (k, j, i). A grid maps index (i, j, k) to RAS in mm. Only this module and ``volume_io`` know LPS from RAS.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from SegExplainLib.contract import GeometryMismatch, InvalidRequest
+
+LPS_FROM_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
+
+
+@dataclass(frozen=True, eq=False)
+class VoxelGrid:
+    """Where the voxels of an array (k, j, i) lie in the patient.
+
+    Attributes:
+        shape_kji: Number of voxels along k, j, i.
+        ijk_to_ras: (4, 4) float64, index (i, j, k, 1) of a voxel's centre -> RAS in mm. Any invertible affine:
+            oblique, flipped and permuted axes included.
+    """
+
+    shape_kji: tuple[int, int, int]
+    ijk_to_ras: NDArray[np.float64]
+
+    def __post_init__(self) -> None:
+        affine = np.array(self.ijk_to_ras, dtype=np.float64)
+        if len(self.shape_kji) != 3 or min(self.shape_kji) < 1:
+            raise InvalidRequest(f"A volume needs three axes with voxels; found shape {tuple(self.shape_kji)}.")
+        if affine.shape != (4, 4) or not np.isfinite(affine).all() or not np.array_equal(affine[3], [0, 0, 0, 1]):
+            raise InvalidRequest("The index-to-patient matrix is not a finite 4x4 affine.", "Export the image again.")
+        if abs(np.linalg.det(affine[:3, :3])) < 1e-9:
+            raise InvalidRequest("The voxel spacing is zero along some axis.", "Correct the image's spacing.")
+        affine.setflags(write=False)
+        object.__setattr__(self, "shape_kji", tuple(int(n) for n in self.shape_kji))
+        object.__setattr__(self, "ijk_to_ras", affine)
+
+    @cached_property
+    def spacing_kji_mm(self) -> NDArray[np.float64]:
+        """(3,) distance in mm between neighbours along k, j, i."""
+        return np.linalg.norm(self.ijk_to_ras[:3, :3], axis=0)[::-1]
+
+    @cached_property
+    def voxel_volume_ml(self) -> float:
+        return float(abs(np.linalg.det(self.ijk_to_ras[:3, :3]))) / 1000.0
+
+    @property
+    def n_voxels(self) -> int:
+        return int(np.prod(self.shape_kji))
+
+    def ras_of(self, kji: NDArray) -> NDArray[np.float64]:
+        """(..., 3) indices (k, j, i), fractions allowed -> (..., 3) RAS in mm."""
+        ijk = np.asarray(kji, dtype=np.float64)[..., ::-1]
+        return ijk @ self.ijk_to_ras[:3, :3].T + self.ijk_to_ras[:3, 3]
+
+    def kji_of(self, ras: NDArray) -> NDArray[np.float64]:
+        """(..., 3) RAS in mm -> (..., 3) fractional indices (k, j, i)."""
+        inverse = np.linalg.inv(self.ijk_to_ras)
+        ijk = np.asarray(ras, dtype=np.float64) @ inverse[:3, :3].T + inverse[:3, 3]
+        return ijk[..., ::-1]
+
+    def kji_to(self, other: "VoxelGrid") -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """The affine (matrix (3, 3), offset (3,)) that takes (k, j, i) here to (k, j, i) of ``other``."""
+        ijk_to_ijk = np.linalg.inv(other.ijk_to_ras) @ self.ijk_to_ras
+        return ijk_to_ijk[2::-1, 2::-1], ijk_to_ijk[2::-1, 3]
+
+    def is_same_as(self, other: "VoxelGrid", *, tolerance_voxels: float = 1e-3) -> bool:
+        """True when both have one shape and every voxel centre agrees within a share of a voxel."""
+        if self.shape_kji != other.shape_kji:
+            return False
+        corners = np.array(np.meshgrid(*[(0, n - 1) for n in self.shape_kji], indexing="ij")).reshape(3, -1).T
+        matrix, offset = self.kji_to(other)
+        return bool(np.abs(corners @ matrix.T + offset - corners).max() <= tolerance_voxels)
+
+    def mapped(self, shape_kji: tuple[int, int, int], kji_from_new: NDArray, offset_kji: NDArray) -> Self:
+        """The grid of an array whose index (k, j, i) is at ``kji_from_new @ kji + offset_kji`` of this one."""
+        step = np.eye(4)
+        step[:3, :3] = np.asarray(kji_from_new, dtype=np.float64)[::-1, ::-1]
+        step[:3, 3] = np.asarray(offset_kji, dtype=np.float64)[::-1]
+        return type(self)(shape_kji, self.ijk_to_ras @ step)
+
+    def cropped(self, start_kji: tuple[int, ...], shape_kji: tuple[int, int, int]) -> Self:
+        """The grid of a block that begins at ``start_kji``; negative starts mean padding."""
+        return self.mapped(shape_kji, np.eye(3), np.asarray(start_kji))
+
+
+@dataclass(frozen=True, eq=False)
+class Volume:
+    """An array (k, j, i) and the grid that places it in the patient."""
+
+    array: NDArray
+    grid: VoxelGrid
+
+    def __post_init__(self) -> None:
+        if self.array.shape != self.grid.shape_kji:
+            raise GeometryMismatch(f"An array of shape {self.array.shape} lies on a grid of {self.grid.shape_kji}.")
+
+
+def resampled_nearest(volume: Volume, grid: VoxelGrid, *, fill: int = 0) -> NDArray:
+    """(k, j, i) values of ``volume`` at the voxel centres of ``grid``, of its nearest voxel; ``fill`` outside.
+
+    Outside is farther than half a voxel from the outermost centres. Meant for labels and masks.
+    """
+    if grid.is_same_as(volume.grid, tolerance_voxels=1e-6):
+        return volume.array.copy()
+    matrix, offset = grid.kji_to(volume.grid)
+    # Half a voxel of padding keeps the outer half of the border voxels, which scipy's "constant" mode cuts off.
+    padded = np.pad(volume.array.astype(np.uint8) if volume.array.dtype == bool else volume.array, 1, constant_values=fill)
+    moved = ndimage.affine_transform(
+        padded, matrix, offset + 1.0, output_shape=grid.shape_kji, order=0, mode="constant", cval=fill
+    )
+    return moved.astype(volume.array.dtype)
+
+
+def share_inside(grid: VoxelGrid, other: VoxelGrid) -> float:
+    """Share of the voxel centres of ``grid``'s 8 x 8 x 8 subsample that lie inside ``other``."""
+    samples = np.meshgrid(*[np.linspace(0, n - 1, min(n, 8)) for n in grid.shape_kji], indexing="ij")
+    kji = other.kji_of(grid.ras_of(np.stack(samples, axis=-1)))
+    inside = (kji >= -0.5) & (kji <= np.array(other.shape_kji) - 0.5)
+    return float(inside.all(axis=-1).mean())
