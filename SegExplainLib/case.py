@@ -10,6 +10,7 @@ from SegExplainLib.contract import InvalidRequest
 from SegExplainLib.model.segmenter import NetworkInput, Segmenter
 from SegExplainLib.model.stitching import RegionTiles
 from SegExplainLib.model.tiling import TileGrid
+from SegExplainLib.players.organs import body_mask
 from SegExplainLib.volume import Volume, resampled_nearest
 
 
@@ -26,6 +27,7 @@ class PreparedCase:
         network_input: The CT after preprocessing.
         roi_native: bool (k, j, i) on the CT's grid.
         roi: bool (k, j, i) on the network's grid.
+        body: bool (k, j, i) on the network's grid: the patient, lungs and bowel gas included, without the air around.
         tiles: Tiles of the whole image.
         region: The tiles that meet the region of interest.
     """
@@ -34,6 +36,7 @@ class PreparedCase:
     network_input: NetworkInput
     roi_native: NDArray[np.bool_]
     roi: NDArray[np.bool_]
+    body: NDArray[np.bool_]
     tiles: TileGrid
     region: RegionTiles
 
@@ -67,4 +70,5 @@ def prepared_case(
         )
     tiles = segmenter.tile_grid(network_input.grid.shape_kji)
     region = RegionTiles.of(roi, tiles, device=segmenter.device)
-    return PreparedCase(ct, network_input, roi_native, roi, tiles, region)
+    body = resampled_nearest(Volume(body_mask(ct), ct.grid), network_input.grid)
+    return PreparedCase(ct, network_input, roi_native, roi, body, tiles, region)

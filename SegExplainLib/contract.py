@@ -57,6 +57,10 @@ class OutOfMemory(SegExplainError):
     """Even the smallest batch does not fit into memory."""
 
 
+class OutOfDisk(SegExplainError):
+    """The disk is full, or too full for the results."""
+
+
 class Cancelled(SegExplainError):
     """The user stopped the run; what was evaluated so far is kept."""
 
@@ -137,12 +141,15 @@ class ExplainRequest:
         if self.seed < 0:
             found.append(f"seed is {self.seed}; it must be 0 or more")
         if self.value == "fp-relative" and not self.reference:
-            found.append("value fp-relative needs a reference mask: without one the unperturbed CT has no false positives")
+            found.append(
+                "value fp-relative needs a reference mask: without one the unperturbed CT has no false positives"
+            )
         if self.schema_version != SCHEMA_VERSION:
             found.append(f"schema_version is {self.schema_version}; this version reads {SCHEMA_VERSION}")
         return found
 
     def to_json(self) -> str:
+        """Indented JSON text."""
         return json.dumps(asdict(self), indent=2)
 
     @classmethod
@@ -205,6 +212,7 @@ class ResultManifest:
     schema_version: int = SCHEMA_VERSION
 
     def to_json(self) -> str:
+        """Indented JSON text."""
         return json.dumps(asdict(self), indent=2)
 
     @classmethod
@@ -239,6 +247,7 @@ class Event:
         total: Units of work in this stage, 0 when unknown.
         left_s: Forecast of the seconds left, or None.
         error: Current relative standard error of the estimate, or None.
+        tiles: Tiles run through the network so far, 0 when none are.
         path: File or folder the event speaks of.
         hint: What to do, with ``failed``.
     """
@@ -250,8 +259,10 @@ class Event:
     total: int = 0
     left_s: float | None = None
     error: float | None = None
+    tiles: int = 0
     path: str = ""
     hint: str = ""
 
     def to_json_line(self) -> str:
+        """One line of JSON; empty fields are left out."""
         return json.dumps({key: value for key, value in asdict(self).items() if value not in ("", None)})

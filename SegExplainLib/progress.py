@@ -18,12 +18,13 @@ class Progress:
     """Tells listeners where the work stands and carries the wish to cancel to it.
 
     Attributes:
+        listener: Who is told, or None.
         timings_s: Stage -> seconds spent in it.
         warnings: Every warning told so far, in order.
     """
 
     def __init__(self, listener: Listener | None = None) -> None:
-        self._listener = listener
+        self.listener = listener
         self._cancel = threading.Event()
         self._stage = ""
         self.timings_s: dict[str, float] = {}
@@ -45,13 +46,17 @@ class Progress:
             self.timings_s[name] = self.timings_s.get(name, 0.0) + time.perf_counter() - begin
             self._stage = outer
 
-    def step(self, done: int, total: int, *, left_s: float | None = None, error: float | None = None) -> None:
-        """Tells how far the stage is.
+    def step(
+        self, done: int, total: int, *, left_s: float | None = None, error: float | None = None, tiles: int = 0
+    ) -> None:
+        """Tells how far the stage is; ``tiles`` counts the network's tiles run so far.
 
         Raises:
             Cancelled: somebody asked to stop.
         """
-        self._tell(Event(event="progress", stage=self._stage, done=done, total=total, left_s=left_s, error=error))
+        self._tell(
+            Event(event="progress", stage=self._stage, done=done, total=total, left_s=left_s, error=error, tiles=tiles)
+        )
         self.check_cancelled()
 
     def warn(self, message: str) -> None:
@@ -69,9 +74,12 @@ class Progress:
         self._cancel.set()
 
     def check_cancelled(self) -> None:
+        """Raises:
+        Cancelled: somebody asked to stop.
+        """
         if self._cancel.is_set():
             raise Cancelled("The run was stopped by the user.", "What was evaluated is kept; go on with --resume.")
 
     def _tell(self, event: Event) -> None:
-        if self._listener is not None:
-            self._listener(event)
+        if self.listener is not None:
+            self.listener(event)

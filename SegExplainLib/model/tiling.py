@@ -1,5 +1,6 @@
 """Where the tiles of a sliding window lie and how much each voxel of a tile weighs: nnU-Net's way and MONAI's."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import product
@@ -69,3 +70,9 @@ class TileGrid:
 def tile_starts(axis_starts: list[list[int]]) -> NDArray[np.int64]:
     """int64 (n_tiles, 3) from the starts along each axis, the last axis running fastest."""
     return np.array(list(product(*axis_starts)), dtype=np.int64).reshape(-1, 3)
+
+
+def as_shape(lengths: Iterable[int]) -> tuple[int, int, int]:
+    """Three lengths (k, j, i) of whatever type a framework has them in, as plain integers."""
+    k, j, i = lengths
+    return int(k), int(j), int(i)

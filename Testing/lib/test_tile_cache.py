@@ -61,9 +61,7 @@ def test_cached_logits_equal_a_fresh_full_volume_sliding_window_and_fewer_tiles_
 
 
 @settings(max_examples=15, deadline=None)
-@given(
-    start=st.tuples(*[st.integers(0, 9)] * 3), size=st.tuples(*[st.integers(1, 6)] * 3), seed=st.integers(0, 10_000)
-)
+@given(start=st.tuples(*[st.integers(0, 9)] * 3), size=st.tuples(*[st.integers(1, 6)] * 3), seed=st.integers(0, 10_000))
 def test_any_region_is_exact(start, size, seed):
     roi = tuple(slice(min(s, n - 1), min(s, n - 1) + m) for s, m, n in zip(start, size, (12, 14, 16), strict=True))
     setting = Setting(roi=roi, seed=seed % 7)

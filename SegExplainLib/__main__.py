@@ -1,0 +1,5 @@
+"""``python -m SegExplainLib`` is ``segexplain``."""
+
+from SegExplainLib.cli import main
+
+main()

@@ -1,0 +1,235 @@
+"""The command line: ``segexplain explain | predict | revalue | demo | doctor | run``."""
+
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+from SegExplainLib.contract import VALUES, Cancelled, ExplainRequest, SegExplainError
+from SegExplainLib.progress import Progress
+from SegExplainLib.progress_bar import ProgressBar
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help="Why did the network label this here? Shapley explanations of 3D segmentation networks on CT.",
+)
+
+Batch = Annotated[str, typer.Option(help="Tiles in one network call: a number or auto.")]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")]
+Fold = Annotated[list[str] | None, typer.Option("--fold", help="Fold of an nnU-Net; repeat for several. Default: all.")]
+Mirroring = Annotated[str, typer.Option(help="Test-time flips of an nnU-Net: model (as trained) or off.")]
+Model = Annotated[str, typer.Option(help="nnU-Net v2 results folder, MONAI bundle, or totalsegmentator:TASK_ID.")]
+Resume = Annotated[bool, typer.Option("--resume", help="Go on with what an interrupted run left in --out.")]
+Trust = Annotated[
+    bool, typer.Option("--trust-model", help="Open a model file that can execute code. Only for models you trust.")
+]
+
+DEFAULT = ExplainRequest(ct="", model="", target="", roi="")
+CANCELLED_EXIT = 130
+
+
+@app.command()
+def explain(
+    ct: Annotated[str, typer.Argument(help="CT: NIfTI, NRRD, MHA, or a folder with one DICOM series.")],
+    model: Model,
+    target: Annotated[str, typer.Option(help="Class to explain, by name.")],
+    roi: Annotated[
+        str, typer.Option(help="ijk:i0,i1,j0,j1,k0,k1 | ras:x0,x1,y0,y1,z0,z1 | mask:PATH | segment:NAME+MM")
+    ],
+    units: Annotated[str, typer.Option(help="organs, fcc or hybrid.")] = DEFAULT.units,
+    organs: Annotated[str, typer.Option(help="Organ label map; default: the model's own prediction.")] = "",
+    unit_mm: Annotated[float, typer.Option(help="Size of FCC supervoxels in mm.")] = DEFAULT.unit_mm,
+    reference: Annotated[str, typer.Option(help="Mask taken as the truth; default: the model's prediction.")] = "",
+    removal: Annotated[
+        str, typer.Option(help="What an absent unit looks like: air, mean, local-mean, blur, inpaint.")
+    ] = (DEFAULT.removal),
+    value: Annotated[
+        str,
+        typer.Option(
+            help=f"The explained number: {', '.join(VALUES)}."
+        ),
+    ] = DEFAULT.value,
+    method: Annotated[
+        str, typer.Option(help="kernel-shap, leverage-shap, exact, permutation, shap or captum.")
+    ] = DEFAULT.method,
+    budget: Annotated[int, typer.Option(help="Most coalitions to evaluate; 0: automatic.", min=0)] = 0,
+    tolerance: Annotated[
+        float, typer.Option(help="Stop at this largest standard error over the range of the values; 0: never.")
+    ] = DEFAULT.tolerance,
+    seed: Annotated[int, typer.Option(help="Of every random choice.", min=0)] = 0,
+    device: Device = "auto",
+    batch: Batch = "auto",
+    out: Annotated[Path | None, typer.Option(help="Results folder; default: named after CT and target.")] = None,
+    resume: Resume = False,
+    mirroring: Mirroring = "model",
+    fold: Fold = None,
+    trust_model: Trust = False,
+) -> None:
+    """Explain why a network labels a region of a CT as it does."""
+    request = ExplainRequest(
+        ct=ct,
+        model=model,
+        target=target,
+        roi=roi,
+        units=units,
+        organs=organs,
+        unit_mm=unit_mm,
+        reference=reference,
+        removal=removal,
+        value=value,
+        method=method,
+        budget=budget,
+        tolerance=tolerance,
+        seed=seed,
+        device=device,
+        batch=_batch(batch),
+        mirroring=mirroring,
+        folds=tuple(fold or ()),
+        trust_model=trust_model,
+    )
+    out = out or Path(f"segexplain-{Path(ct).name.split('.')[0]}-{target}-{units}")
+    with _told() as progress:
+        from SegExplainLib.pipeline import explain as run
+
+        manifest = run(request, out, progress=progress, resume=resume)
+    _tell_answer(manifest.answer, out)
+
+
+@app.command()
+def predict(
+    ct: Annotated[str, typer.Argument(help="CT: NIfTI, NRRD, MHA, or a folder with one DICOM series.")],
+    model: Model,
+    out: Annotated[Path, typer.Option(help="Label map to write: .nii.gz, .nrrd or .mha.")],
+    device: Device = "auto",
+    mirroring: Mirroring = "model",
+    fold: Fold = None,
+    trust_model: Trust = False,
+) -> None:
+    """Write the model's own segmentation of a CT, computed by our tiles."""
+    with _told() as progress:
+        from SegExplainLib.pipeline import predict as run
+
+        run(
+            ct,
+            model,
+            out,
+            device=device,
+            mirroring=mirroring,
+            folds=tuple(fold or ()),
+            trust_model=trust_model,
+            progress=progress,
+        )
+    Console().print(f"Written: {escape(str(out))}")
+
+
+@app.command()
+def revalue(
+    results: Annotated[Path, typer.Argument(help="Results folder of a finished run.")],
+    target: Annotated[str, typer.Option(help="Class to explain, by name.")],
+    value: Annotated[str, typer.Option(help="The explained number, as in explain.")] = DEFAULT.value,
+    out: Annotated[Path | None, typer.Option(help="Folder for the new results.")] = None,
+) -> None:
+    """Explain another class or value function from the coalitions of a finished run, without the network."""
+    out = out or results.with_name(f"{results.name}-{target}-{value}")
+    with _told() as progress:
+        from SegExplainLib.pipeline import revalue as run
+
+        manifest = run(results, out, target=target, value=value, progress=progress)
+    _tell_answer(manifest.answer, out)
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option(help="Folder for the CT and the results.")] = Path("segexplain-demo"),
+) -> None:
+    """Explain the bundled demo model on a synthetic torso CT."""
+    with _told() as progress:
+        from SegExplainLib.demo import run_demo
+
+        manifest = run_demo(out, progress=progress)
+    _tell_answer(manifest.answer, out / "results")
+
+
+@app.command()
+def doctor() -> None:
+    """Say what this installation can do: versions, devices, memory, optional parts, a test of the demo model."""
+    from SegExplainLib.doctor import findings
+
+    console = Console()
+    has_failed = False
+    for finding in findings():
+        mark = {"ok": "[green]ok[/]", "note": "[yellow]note[/]", "fault": "[red]fault[/]"}[finding.state]
+        console.print(f"{mark:>18}  {escape(finding.text)}")
+        has_failed |= finding.state == "fault"
+    raise typer.Exit(1 if has_failed else 0)
+
+
+@app.command(name="run")
+def run_job_folder(
+    job: Annotated[Path, typer.Argument(help="Folder with request.json.")],
+    resume: Resume = False,
+) -> None:
+    """Run a job folder: request.json in, events.jsonl and results/ out."""
+    with _told() as progress:
+        from SegExplainLib.worker import run_job
+
+        manifest = run_job(job, listener=progress.listener, progress=progress, resume=resume)
+    _tell_answer(manifest.answer, job / "results")
+
+
+@contextmanager
+def _told() -> Iterator[Progress]:
+    """Progress on the terminal, Ctrl-C as a wish to stop, and every expected error as one sentence and exit code 1."""
+    errors = Console(stderr=True)
+    with ProgressBar(errors) as bar:
+        progress = Progress(bar)
+        previous = signal.getsignal(signal.SIGINT)
+
+        def stop(_number: int, _frame: FrameType | None) -> None:
+            signal.signal(signal.SIGINT, previous)  # a second Ctrl-C ends at once
+            progress.cancel()
+
+        signal.signal(signal.SIGINT, stop)
+        failure: SegExplainError | None = None
+        try:
+            yield progress
+        except SegExplainError as error:
+            failure = error
+        finally:
+            signal.signal(signal.SIGINT, previous)
+    if failure is not None:
+        label = "Stopped" if isinstance(failure, Cancelled) else "Error"
+        errors.print(f"[bold red]{label}:[/] {escape(failure.message)}", soft_wrap=True)
+        if failure.hint:
+            errors.print(escape(failure.hint), soft_wrap=True)
+        sys.exit(CANCELLED_EXIT if isinstance(failure, Cancelled) else 1)
+
+
+def _tell_answer(answer: list[str], out: Path) -> None:
+    console = Console()
+    console.print()
+    for sentence in answer:
+        console.print(escape(sentence))
+    console.print(f"\nReport: [bold]{escape(str((out / 'report.html').resolve()))}[/]", soft_wrap=True)
+
+
+def _batch(text: str) -> int:
+    if text == "auto":
+        return 0
+    if not text.isdigit() or int(text) < 1:
+        raise typer.BadParameter(f"{text!r} is neither auto nor a positive number", param_hint="--batch")
+    return int(text)
+
+
+def main() -> None:
+    """Entry point of the ``segexplain`` command."""
+    app()

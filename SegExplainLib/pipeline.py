@@ -1,0 +1,349 @@
+"""The whole story, top to bottom: a request becomes a results folder."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from SegExplainLib import peer_shapley
+from SegExplainLib.atomic import require_free_space
+from SegExplainLib.case import PreparedCase, prepared_case
+from SegExplainLib.contract import ExplainRequest, InvalidRequest, ResultManifest
+from SegExplainLib.game import RegionTallier, TallyTable
+from SegExplainLib.game_record import RECORD_NAME, GameRecord, fingerprints_of
+from SegExplainLib.model.loading import load_segmenter
+from SegExplainLib.model.segmenter import NetworkInput, Segmenter, class_named
+from SegExplainLib.model.stitching import fused_logits
+from SegExplainLib.model.tile_cache import MaskedTiles, TileCache
+from SegExplainLib.organ_map import OrganMap, organ_map_on, read_organ_map
+from SegExplainLib.play import Estimator, play
+from SegExplainLib.players.hybrid import hybrid_players
+from SegExplainLib.players.organs import organ_players
+from SegExplainLib.players.partition import PlayerPartition
+from SegExplainLib.players.supervoxels import fcc_players
+from SegExplainLib.progress import Progress
+from SegExplainLib.removal.blur import blur_fill
+from SegExplainLib.removal.constant import air_fill, mean_fill
+from SegExplainLib.removal.inpaint import inpaint_fill
+from SegExplainLib.removal.local_mean import local_mean_fill
+from SegExplainLib.results_folder import refuse_finished, write_results
+from SegExplainLib.roi import parse_roi, roi_mask
+from SegExplainLib.shapley.exact import exact_shapley
+from SegExplainLib.shapley.kernel_regression import kernel_shap
+from SegExplainLib.shapley.leverage import leverage_shap
+from SegExplainLib.shapley.permutation import permutation_shapley
+from SegExplainLib.volume import Volume, resampled_nearest
+from SegExplainLib.volume_io import read_ct, read_mask, write_label_image
+
+ESTIMATORS: dict[str, Estimator] = {
+    "kernel-shap": kernel_shap,
+    "leverage-shap": leverage_shap,
+    "exact": exact_shapley,
+    "permutation": permutation_shapley,
+    "shap": peer_shapley.shap_kernel_explainer,
+    "captum": peer_shapley.captum_kernel_shap,
+}
+REMOVALS: dict[str, Callable[..., NDArray[np.float32]]] = {
+    "air": air_fill,
+    "mean": mean_fill,
+    "local-mean": local_mean_fill,
+    "blur": blur_fill,
+    "inpaint": inpaint_fill,
+}
+LARGEST_EXACT = 16
+
+
+def explain(
+    request: ExplainRequest, out: Path, *, progress: Progress | None = None, resume: bool = False
+) -> ResultManifest:
+    """Answers one request and leaves a results folder; nothing is written before the network's first tile has run.
+
+    Raises:
+        SegExplainError: of the kind that fits: what was expected, what was found, what to do.
+        Cancelled: after what was evaluated has been saved to ``out``, for ``resume``.
+    """
+    progress = progress or Progress()
+    check_request(request)
+    request = with_absolute_paths(request)
+    refuse_finished(out, resume=resume)
+    question = prepared_question(request, progress)
+    segmenter, case, partition = question.segmenter, question.case, question.partition
+    request = with_budget(request, partition.n_players)
+    with progress.stage("run unperturbed tiles"):
+        absent = absent_for(request, case, partition, segmenter)
+        tallier = tallier_for(request, case, partition, absent, segmenter, progress)
+        record = record_for(request, case, partition, absent, segmenter, tallier)
+        require_free_space(out, 60 * 2**20 + 12 * case.ct.array.size)
+        if resume and (out / RECORD_NAME).exists():
+            record.take_over(GameRecord.load(out / RECORD_NAME))
+    with progress.stage("evaluate coalitions"):
+        estimate, scores = play(
+            ESTIMATORS[request.method], request, record, tallier=tallier, out=out, progress=progress
+        )
+    with progress.stage("write results"):
+        counts = tallier.cache.counts.as_dict() | {"network_s": tallier.cache.runner.network_s}
+        return write_results(
+            out,
+            request=request,
+            record=record,
+            estimate=estimate,
+            scores=scores,
+            ct=case.ct,
+            model_name=segmenter.name,
+            device=str(segmenter.device),
+            counts=counts | {"n_image_tiles": float(case.tiles.n_tiles), "n_roi_tiles": float(case.region.n_tiles)},
+            progress=progress,
+        )
+
+
+def predict(ct_path: str, model: str, out: Path, *, progress: Progress | None = None, **options: object) -> Volume:
+    """The model's own segmentation on the CT's grid, by our tiles, written to ``out`` (.nii.gz, .nrrd or .mha)."""
+    progress = progress or Progress()
+    with progress.stage("load model"):
+        segmenter = open_segmenter(ExplainRequest(ct=ct_path, model=model, target="-", roi="-", **options))  # type: ignore[arg-type]
+    with progress.stage("read CT"):
+        ct = read_ct(ct_path, warn=progress.warn)
+    with progress.stage("predict"):
+        labels = predicted_labels(segmenter, segmenter.prepared(ct), progress)
+    with progress.stage("write results"):
+        write_label_image(labels, out)
+    return labels
+
+
+def revalue(results: Path, out: Path, *, target: str, value: str, progress: Progress | None = None) -> ResultManifest:
+    """Another class or value function from the coalitions of a finished run; the network is not asked."""
+    progress = progress or Progress()
+    with progress.stage("read results"):
+        earlier = ResultManifest.read(results)
+        record = GameRecord.load(results / RECORD_NAME)
+        request = replace(ExplainRequest.from_mapping(earlier.request), target=target, value=value, tolerance=0.0)
+        if earlier.estimate["stop_reason"] == "tolerance":
+            request = replace(request, budget=int(earlier.estimate["n_evaluations"]))
+        check_request(request)
+        refuse_finished(out, resume=False)
+        ct = read_ct(request.ct, warn=progress.warn)
+    with progress.stage("evaluate coalitions"):
+        estimate, scores = play(ESTIMATORS[request.method], request, record, tallier=None, out=out, progress=progress)
+    with progress.stage("write results"):
+        return write_results(
+            out,
+            request=request,
+            record=record,
+            estimate=estimate,
+            scores=scores,
+            ct=ct,
+            model_name=earlier.request["model"],
+            device=earlier.device,
+            counts=earlier.counts,
+            progress=progress,
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Question:
+    """A request whose files are open: the network, the case, and who takes part in the game."""
+
+    segmenter: Segmenter
+    case: PreparedCase
+    partition: PlayerPartition
+
+
+def prepared_question(request: ExplainRequest, progress: Progress) -> Question:
+    """Opens all that a request names and checks it against each other; no coalition has been evaluated yet."""
+    with progress.stage("load model"):
+        segmenter = open_segmenter(request)
+        class_named(segmenter, request.target)
+    with progress.stage("read CT"):
+        ct = read_ct(request.ct, warn=progress.warn)
+        network_input = segmenter.prepared(ct)
+    with progress.stage("find region"):
+        organ_map = organ_map_for(request, ct, segmenter, network_input, progress)
+        roi_native = roi_mask(request.roi, ct, organ_map=organ_map, warn=progress.warn)
+        case = prepared_case(ct, roi_native, segmenter, network_input=network_input)
+    with progress.stage("choose units"):
+        partition = players_for(request, case, organ_map, progress)
+    return Question(segmenter, case, partition)
+
+
+def check_request(request: ExplainRequest) -> None:
+    """Raises:
+    InvalidRequest: with all faults that can be seen without opening a file.
+    """
+    problems = request.problems()
+    if problems:
+        raise InvalidRequest(f"The request cannot be served: {'; '.join(problems)}.")
+    parse_roi(request.roi)
+
+
+def with_absolute_paths(request: ExplainRequest) -> ExplainRequest:
+    """The request with the paths of existing files made absolute, so that its manifest means the same anywhere."""
+    given = {name: getattr(request, name) for name in ("ct", "model", "organs", "reference")}
+    return replace(request, **{name: str(Path(path).resolve()) for name, path in given.items() if _exists(path)})
+
+
+def _exists(path: str) -> bool:
+    try:
+        return bool(path) and Path(path).exists()
+    except OSError:  # a name that no file can have: the reader says so
+        return False
+
+
+def open_segmenter(request: ExplainRequest) -> Segmenter:
+    """The model of a request, on its device."""
+    return load_segmenter(
+        request.model,
+        device=chosen_device(request.device),
+        trust=request.trust_model,
+        folds=request.folds,
+        mirroring=request.mirroring,
+    )
+
+
+def chosen_device(name: str) -> torch.device:
+    """The device of that name; ``auto`` takes a CUDA GPU where there is one.
+
+    Raises:
+        InvalidRequest: there is no such device here.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        reason = str(error).splitlines()[0]
+        raise InvalidRequest(
+            f"The device {name!r} cannot be used here ({reason}).", "Use --device auto or cpu."
+        ) from error
+    return device
+
+
+def predicted_labels(segmenter: Segmenter, network_input: NetworkInput, progress: Progress) -> Volume:
+    """The framework's own label map on the CT's grid."""
+    return segmenter.native_labels(fused_logits(segmenter, network_input, progress), network_input)
+
+
+def organ_map_for(
+    request: ExplainRequest, ct: Volume, segmenter: Segmenter, network_input: NetworkInput, progress: Progress
+) -> OrganMap | None:
+    """The organ map that the question needs: the given file, or else the model's own prediction of the CT."""
+    if request.organs:
+        return read_organ_map(Path(request.organs), warn=progress.warn)
+    if request.units == "fcc" and not request.roi.startswith("segment:"):
+        return None
+    labels = predicted_labels(segmenter, network_input, progress)
+    names = {entry.label: entry.name for entry in segmenter.classes}
+    return OrganMap(Volume(labels.array.astype(np.int32), ct.grid), names)
+
+
+def players_for(
+    request: ExplainRequest, case: PreparedCase, organ_map: OrganMap | None, progress: Progress
+) -> PlayerPartition:
+    """The units of a request, cut to the part of the CT that can reach the region."""
+    grid = case.network_input.grid
+    if request.units == "fcc" or organ_map is None:
+        return fcc_players(grid, edge_mm=request.unit_mm, within=case.reach, body=case.body)
+    organs_native = Volume(organ_map_on(organ_map, case.ct.grid, warn=progress.warn), case.ct.grid)
+    organ_ids = resampled_nearest(organs_native, grid)
+    if request.units == "organs":
+        return organ_players(organ_ids, organ_map.names, within=case.reach, body=case.body, grid=grid)
+    return hybrid_players(
+        organ_ids, organ_map.names, edge_mm=request.unit_mm, within=case.reach, body=case.body, grid=grid
+    )
+
+
+def with_budget(request: ExplainRequest, n_players: int) -> ExplainRequest:
+    """The request with an automatic budget filled in: shap's rule, 2 n + 2048, or every coalition where that is less.
+
+    Raises:
+        InvalidRequest: the budget cannot serve so many units.
+    """
+    every = 2**n_players
+    if request.method == "exact":
+        if n_players > LARGEST_EXACT:
+            raise InvalidRequest(
+                f"The exact method serves up to {LARGEST_EXACT} units; here are {n_players}.",
+                "Use --method kernel-shap, or fewer units (--units organs, a larger --unit-mm).",
+            )
+        return replace(request, budget=every)
+    if not request.budget:
+        return replace(request, budget=min(every, 2 * n_players + 2048))
+    smallest = min(every, 2 * n_players + 2)
+    if request.budget < smallest:
+        raise InvalidRequest(
+            f"{n_players} units need at least {smallest} evaluations; the budget is {request.budget}.",
+            "Raise --budget, or take fewer units (--units organs, a larger --unit-mm).",
+        )
+    return request
+
+
+def absent_for(
+    request: ExplainRequest, case: PreparedCase, partition: PlayerPartition, segmenter: Segmenter
+) -> NDArray[np.float32]:
+    """float32 (channels, k, j, i): what the network sees where a unit is absent."""
+    return REMOVALS[request.removal](
+        case.network_input.array,
+        partition,
+        body=case.body,
+        air=segmenter.input_value(-1024.0, case.network_input),
+        mean=segmenter.mean_value(case.network_input),
+    )
+
+
+def tallier_for(
+    request: ExplainRequest,
+    case: PreparedCase,
+    partition: PlayerPartition,
+    absent: NDArray[np.float32],
+    segmenter: Segmenter,
+    progress: Progress,
+) -> RegionTallier:
+    """The engine: runs the unperturbed tiles, and then whatever coalitions are asked for."""
+    tiles = MaskedTiles(case.network_input.array, absent, partition.labels, case.region, device=segmenter.device)
+    cache = TileCache(segmenter, case.region, tiles, batch=request.batch, warn=progress.warn)
+    tallier = RegionTallier(cache, case.region.mask, reference=None, is_exclusive=segmenter.is_exclusive)
+    if not request.reference:
+        return tallier
+    mask = read_mask(Path(request.reference), case.ct.grid, warn=progress.warn)
+    reference = tallier.own_prediction.cpu().numpy().copy()
+    reference[class_named(segmenter, request.target).channel] = resampled_nearest(
+        Volume(mask, case.ct.grid), case.network_input.grid
+    )[case.roi]
+    return RegionTallier(cache, case.region.mask, reference=reference, is_exclusive=segmenter.is_exclusive)
+
+
+def record_for(
+    request: ExplainRequest,
+    case: PreparedCase,
+    partition: PlayerPartition,
+    absent: NDArray[np.float32],
+    segmenter: Segmenter,
+    tallier: RegionTallier,
+) -> GameRecord:
+    """An empty record of the game that is about to be played."""
+    reference = tallier.reference.cpu().numpy()
+    weights = [parameter.detach().float().cpu().numpy().ravel() for parameter in segmenter.network.parameters()]
+    fingerprints = fingerprints_of(
+        {
+            "the CT": case.network_input.array,
+            "the model": np.concatenate(weights) if weights else np.zeros(0),
+            "the model's settings": f"{segmenter.name} {request.folds} {request.mirroring}",
+            "the ROI": case.roi,
+            "the units": partition.labels,
+            "the removal": absent,
+            "the reference": reference,
+        }
+    )
+    return GameRecord(
+        TallyTable(partition.n_players, segmenter.n_channels),
+        partition,
+        case.roi,
+        case.roi_native,
+        {entry.name: entry.channel for entry in segmenter.classes},
+        tallier.own_prediction.cpu().numpy(),
+        reference,
+        fingerprints,
+    )

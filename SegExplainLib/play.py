@@ -1,0 +1,134 @@
+"""Play a game to its end: run an estimator, tell how far it is, save as it goes, and serve every class on the way."""
+
+import contextlib
+import time
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+
+import numpy as np
+
+from SegExplainLib.contract import ExplainRequest, InvalidRequest
+from SegExplainLib.game import RegionGame, RegionTallier
+from SegExplainLib.game_record import RECORD_NAME, GameRecord
+from SegExplainLib.progress import Progress
+from SegExplainLib.shapley.value_function import ShapleyEstimate
+from SegExplainLib.target import TargetScore, target_score
+
+SAVE_EVERY_S = 20.0
+
+Estimator = Callable[..., Iterator[ShapleyEstimate]]
+
+
+def play(
+    estimator: Estimator,
+    request: ExplainRequest,
+    record: GameRecord,
+    *,
+    tallier: RegionTallier | None,
+    out: Path,
+    progress: Progress,
+) -> tuple[ShapleyEstimate, dict[str, TargetScore]]:
+    """Runs the estimator for the target and, from the same evaluations, for every other class that is defined.
+
+    The record grows as coalitions are evaluated, and is saved to ``out`` now and then and in the end, however it ends.
+
+    Args:
+        estimator: One of the pipeline's.
+        request: With its budget filled in.
+        record: Of the game; may hold coalitions already, which are not asked again.
+        tallier: Asks the network for what the record lacks; None for a replay.
+        out: Results folder.
+        progress: Is told after each block.
+
+    Returns:
+        The estimate, a column for each class of the returned scores, the target first.
+    """
+    _require_full(record, tallier)
+    scores = _scores(request, record)
+    watch = _Watch(request, record, tallier, out, progress)
+    game = RegionGame(
+        record.table,
+        [(record.channel_of(name), score) for name, score in scores.items()],
+        tallier=tallier,
+        on_block=watch.block,
+    )
+    try:
+        estimate = None
+        for estimate in _started(estimator, request, game):
+            watch.estimate(estimate)
+    finally:
+        if tallier is not None and len(record.table) > 1:
+            record.save(out / RECORD_NAME)
+    if estimate is None:
+        raise InvalidRequest(f"A budget of {request.budget} gives no estimate.", "Raise --budget.")
+    return estimate, scores
+
+
+def _started(estimator: Estimator, request: ExplainRequest, game: RegionGame) -> Iterator[ShapleyEstimate]:
+    """The estimator's stream; estimators check budget and number of players before they ask the game anything."""
+    try:
+        return estimator(game, budget=request.budget, tolerance=request.tolerance, seed=request.seed)
+    except ValueError as error:
+        raise InvalidRequest(f"The estimator {request.method} refuses: {error}.") from error
+
+
+def _require_full(record: GameRecord, tallier: RegionTallier | None) -> None:
+    """The tally of the full coalition says which classes are defined; it costs no tile, the baseline is at hand."""
+    everyone = np.ones((1, record.table.n_players), dtype=bool)
+    RegionGame(record.table, [(0, TargetScore("tp", 1.0))], tallier=tallier)(everyone)
+
+
+def _scores(request: ExplainRequest, record: GameRecord) -> dict[str, TargetScore]:
+    """The score of the target, then of each other class for which the quantity is defined in the region."""
+    full = record.full_tallies()
+
+    def score(name: str) -> TargetScore:
+        voxel_volume_ml = record.partition.grid.voxel_volume_ml
+        return target_score(request.value, full[record.channel_of(name)], voxel_volume_ml=voxel_volume_ml, name=name)
+
+    return {request.target: score(request.target)} | _defined(score, record.class_names)
+
+
+def _defined(score: Callable[[str], TargetScore], names: Iterable[str]) -> dict[str, TargetScore]:
+    """Scores of the classes for which the quantity is defined in the region; the others are left out."""
+    scores = {}
+    for name in names:
+        with contextlib.suppress(InvalidRequest):
+            scores[name] = score(name)
+    return scores
+
+
+class _Watch:
+    """Progress, forecast and regular saving while coalitions are evaluated."""
+
+    def __init__(
+        self, request: ExplainRequest, record: GameRecord, tallier: RegionTallier | None, out: Path, progress: Progress
+    ) -> None:
+        self._request = request
+        self._record = record
+        self._tallier = tallier
+        self._out = out
+        self._progress = progress
+        self._n_known = len(record.table)
+        self._begin = self._saved = time.monotonic()
+        self._total = request.budget
+        self._error: float | None = None
+
+    def block(self) -> None:
+        """After each evaluated block: tell, save now and then, and stop here when the user asked to."""
+        done = len(self._record.table)
+        now = time.monotonic()
+        new = done - self._n_known
+        left_s = (now - self._begin) / new * max(0, self._total - done) if new else None
+        tiles = int(self._tallier.cache.counts.n_network_tiles) if self._tallier else 0
+        if now - self._saved > SAVE_EVERY_S:
+            self._record.save(self._out / RECORD_NAME)
+            self._saved = now
+        self._progress.step(done, max(done, self._total), left_s=left_s, error=self._error, tiles=tiles)
+
+    def estimate(self, estimate: ShapleyEstimate) -> None:
+        """After each interim estimate: a new forecast of how many evaluations are needed."""
+        self._error = estimate.relative_error
+        forecast = estimate.forecast_evaluations(self._request.tolerance)
+        self._total = int(min(self._request.budget, max(forecast, estimate.n_evaluations)))
+        self._progress.step(min(estimate.n_evaluations, self._total), self._total, error=self._error)

@@ -1,0 +1,198 @@
+"""A finished run as a folder: report, tables, segments, voxel map, record, and last of all the manifest."""
+
+import csv
+import hashlib
+import shlex
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from SegExplainLib.atomic import atomic_folder
+from SegExplainLib.attribution import Attribution, painted_natively
+from SegExplainLib.contract import ExplainRequest, InvalidRequest, ResultManifest
+from SegExplainLib.game_record import RECORD_NAME, GameRecord
+from SegExplainLib.progress import Progress
+from SegExplainLib.report.answer import plain_answer
+from SegExplainLib.report.findings import Findings
+from SegExplainLib.report.folder import write_report
+from SegExplainLib.shapley.student_t import student_t_quantile
+from SegExplainLib.shapley.value_function import ShapleyEstimate
+from SegExplainLib.target import TargetScore
+from SegExplainLib.versions import installed_versions
+from SegExplainLib.volume import Volume, resampled_nearest
+from SegExplainLib.volume_io import write_nrrd
+
+MANIFEST_NAME = "manifest.json"
+ATTRIBUTION_NAME = "attribution.nrrd"
+CLASSES_NAME = "classes.csv"
+
+
+def refuse_finished(out: Path, *, resume: bool) -> None:
+    """Keeps a run from overwriting another.
+
+    Raises:
+        InvalidRequest: ``out`` holds finished results, or an interrupted run's while ``resume`` is off, or is a file.
+    """
+    if out.is_file():
+        raise InvalidRequest(f"{out} is a file, not a folder.", "Give another --out.")
+    if (out / MANIFEST_NAME).exists():
+        raise InvalidRequest(f"{out} already holds finished results.", "Give another --out, or delete the folder.")
+    if (out / RECORD_NAME).exists() and not resume:
+        raise InvalidRequest(
+            f"{out} holds the coalitions of an interrupted run.",
+            "Go on with --resume, or give another --out, or delete the folder.",
+        )
+
+
+def write_results(
+    out: Path,
+    *,
+    request: ExplainRequest,
+    record: GameRecord,
+    estimate: ShapleyEstimate,
+    scores: dict[str, TargetScore],
+    ct: Volume,
+    model_name: str,
+    device: str,
+    counts: dict[str, float],
+    progress: Progress,
+) -> ResultManifest:
+    """Writes everything beside ``out``'s record; the manifest comes last, so that its presence means success.
+
+    Args:
+        out: Results folder.
+        request: As served.
+        record: The played game.
+        estimate: A column for each of ``scores``, the target's first.
+        scores: Class name -> its quantity.
+        ct: On its native grid.
+        model_name: For people.
+        device: Where the network ran.
+        counts: Of tiles and evaluations.
+        progress: Its timings and warnings are recorded.
+    """
+    attribution = attribution_of(request, record, estimate, scores)
+    findings = findings_of(request, estimate, model_name=model_name, device=device, counts=counts, progress=progress)
+    channel = record.channel_of(request.target)
+    predicted = _on_native(record, record.own_prediction[channel], ct)
+    reference = _on_native(record, record.reference[channel], ct) if request.reference else None
+    with atomic_folder(out, last=MANIFEST_NAME) as folder:
+        write_report(
+            folder, attribution, findings, ct=ct, predicted=predicted, roi=record.roi_native, reference=reference
+        )
+        write_nrrd(Volume(painted_natively(attribution, ct.grid), ct.grid), folder / ATTRIBUTION_NAME)
+        write_classes_csv(folder / CLASSES_NAME, record, estimate, list(scores))
+        record.save(folder / RECORD_NAME)
+        manifest = ResultManifest(
+            request=asdict(request),
+            versions=dict(findings.versions),
+            device=device,
+            classes=list(record.class_names),
+            answer=plain_answer(attribution, findings),
+            estimate=estimate_summary(estimate, attribution),
+            counts=dict(findings.counts),
+            timings_s=dict(findings.timings_s),
+            warnings=list(findings.warnings),
+            files={file.name: _sha256(file) for file in sorted(folder.iterdir())},
+        )
+        (folder / MANIFEST_NAME).write_text(manifest.to_json(), encoding="utf-8")
+    return manifest
+
+
+def attribution_of(
+    request: ExplainRequest, record: GameRecord, estimate: ShapleyEstimate, scores: dict[str, TargetScore]
+) -> Attribution:
+    """The target's column of an estimate as an attribution."""
+    return Attribution(
+        method=request.method,
+        partition=record.partition,
+        player_values=estimate.values[:, 0],
+        standard_errors=estimate.standard_errors[:, 0],
+        empty_value=float(np.ravel(estimate.empty_value)[0]),
+        full_value=float(np.ravel(estimate.full_value)[0]),
+        quantity=request.value,
+        unit=scores[request.target].unit,
+        target=request.target,
+    )
+
+
+def findings_of(
+    request: ExplainRequest,
+    estimate: ShapleyEstimate,
+    *,
+    model_name: str,
+    device: str,
+    counts: dict[str, float],
+    progress: Progress,
+) -> Findings:
+    """What the report tells beyond the importances."""
+    asked = counts.get("n_region_tiles", 0.0)
+    if asked:
+        counts = counts | {"reuse_share": 1.0 - counts["n_network_tiles"] / asked}
+    return Findings(
+        request=request,
+        ct_name=Path(request.ct).name,
+        model_name=model_name,
+        stop_reason=estimate.stop_reason or "cancelled",
+        n_evaluations=estimate.n_evaluations,
+        relative_error=estimate.relative_error,
+        device=device,
+        interval_factor=student_t_quantile(0.975, estimate.degrees_of_freedom),
+        counts=counts,
+        timings_s={name: round(seconds, 3) for name, seconds in progress.timings_s.items()},
+        warnings=tuple(progress.warnings),
+        versions=installed_versions(),
+        command=command_of(request),
+    )
+
+
+def estimate_summary(estimate: ShapleyEstimate, attribution: Attribution) -> dict[str, float | int | str]:
+    """What the manifest keeps of an estimate."""
+    return {
+        "stop_reason": estimate.stop_reason or "cancelled",
+        "n_evaluations": estimate.n_evaluations,
+        "n_players": attribution.partition.n_players,
+        "relative_error": float(estimate.relative_error),
+        "empty_value": attribution.empty_value,
+        "full_value": attribution.full_value,
+        "quantity": attribution.quantity,
+        "unit": attribution.unit,
+    }
+
+
+def command_of(request: ExplainRequest) -> str:
+    """The shell command that asks the same question."""
+    default = ExplainRequest(ct="", model="", target="", roi="")
+    words = ["segexplain", "explain", request.ct]
+    for name, value in asdict(request).items():
+        if name in ("ct", "schema_version") or value == getattr(default, name):
+            continue
+        if name == "folds":
+            words += [word for fold in value for word in ("--fold", fold)]
+        elif name == "trust_model":
+            words.append("--trust-model")
+        else:
+            words += [f"--{name.replace('_', '-')}", str(value)]
+    return shlex.join(words)
+
+
+def write_classes_csv(path: Path, record: GameRecord, estimate: ShapleyEstimate, names: list[str]) -> None:
+    """The importance of every unit for every class whose quantity is defined in the region, from the same run."""
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(["unit", *[f"{name}{suffix}" for name in names for suffix in ("", " standard error")]])
+        for player, unit in enumerate(record.partition.names):
+            pairs = zip(estimate.values[player], estimate.standard_errors[player])
+            writer.writerow([unit, *[repr(float(number)) for pair in pairs for number in pair]])
+
+
+def _on_native(record: GameRecord, voxels: NDArray[np.bool_], ct: Volume) -> NDArray[np.bool_]:
+    """bool (k, j, i) on the CT's grid from values over the ROI's voxels; False outside the ROI."""
+    return resampled_nearest(Volume(record.painted_on_roi(voxels), record.partition.grid), ct.grid)
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

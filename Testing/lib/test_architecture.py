@@ -1,0 +1,110 @@
+"""The house holds its shape: imports only downwards, light parts light, numpy's island an island."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+PACKAGE = ROOT / "SegExplainLib"
+
+LEVELS = [
+    ["__main__"],
+    ["cli"],
+    ["worker", "demo", "doctor", "progress_bar"],
+    ["pipeline"],
+    ["play", "results_folder"],
+    ["report", "game_record"],
+    ["attribution", "game"],
+    ["removal", "target"],
+    ["case", "roi", "peer_shapley"],
+    ["model", "players", "shapley", "organ_map"],
+    ["images", "phantom"],
+    ["volume"],
+    ["progress", "atomic"],
+    ["contract"],
+]
+LEVEL_OF = {name: depth for depth, names in enumerate(LEVELS) for name in names}
+STDLIB_ONLY = ["__init__", "contract", "progress", "atomic", "progress_bar"]
+
+
+def modules() -> list[Path]:
+    return sorted(PACKAGE.rglob("*.py"))
+
+
+def unit_of(path: Path) -> str:
+    """The file or folder right under the package that a module belongs to."""
+    first = path.relative_to(PACKAGE).parts[0]
+    return first.removesuffix(".py")
+
+
+def imported(path: Path, *, only_at_import: bool = False) -> set[str]:
+    """Dotted names that a module imports, anywhere or only at module level."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    nodes = tree.body if only_at_import else ast.walk(tree)
+    names = set()
+    for node in nodes:
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            names |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return names
+
+
+@pytest.mark.parametrize("path", modules(), ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_imports_only_go_down_the_levels(path):
+    own = unit_of(path)
+    if own == "__init__":
+        assert not imported(path)
+        return
+    assert own in LEVEL_OF, f"{own} has no level: give it one here and in docs/architecture.md"
+    for name in imported(path):
+        parts = name.split(".")
+        if parts[0] != "SegExplainLib" or len(parts) < 2 or parts[1] == own:
+            continue
+        assert LEVEL_OF[own] <= LEVEL_OF.get(parts[1], -1) or parts[1] == "__version__", f"{own} imports {name}"
+
+
+def test_no_two_units_import_each_other():
+    pairs = set()
+    for path in modules():
+        for name in imported(path):
+            parts = name.split(".")
+            if parts[0] == "SegExplainLib" and len(parts) > 1 and parts[1] != unit_of(path):
+                pairs.add((unit_of(path), parts[1]))
+    assert not {pair for pair in pairs if pair[::-1] in pairs}
+
+
+@pytest.mark.parametrize("path", sorted((PACKAGE / "shapley").glob("*.py")), ids=lambda path: path.name)
+def test_the_estimators_know_numpy_and_each_other_only(path):
+    roots = {name if name.startswith("SegExplainLib.shapley") else name.split(".")[0] for name in imported(path)}
+    foreign = {
+        root
+        for root in roots
+        if root != "numpy" and root not in sys.stdlib_module_names and not root.startswith("SegExplainLib.shapley")
+    }
+    assert not foreign
+
+
+def test_the_contract_needs_the_standard_library_only():
+    heavy = "torch", "numpy", "monai", "SimpleITK", "matplotlib", "scipy"
+    code = (
+        "import sys; import SegExplainLib, SegExplainLib.contract, SegExplainLib.progress, SegExplainLib.atomic;"
+        f"print([name for name in {heavy!r} if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_the_command_line_answers_for_help_without_loading_torch():
+    code = "import sys; import SegExplainLib.cli; print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
+
+
+def test_nothing_of_slicer_is_imported_by_the_backend():
+    for path in modules():
+        roots = {name.split(".")[0] for name in imported(path)}
+        assert not roots & {"slicer", "qt", "ctk", "vtk"}, path
