@@ -1,0 +1,26 @@
+"""Shapley values of any cooperative game, from numpy alone.
+
+Knows nothing of images, networks or files: a game is a callable on boolean coalitions, an answer is a
+`ShapleyEstimate`. Every estimator has the same signature and streams: it yields an estimate after each batch of
+evaluations, and last the final one.
+
+    estimator(game, *, budget, tolerance, seed) -> Iterator[ShapleyEstimate]
+
+Read in this order:
+
+    value_function             what a game is (ValueFunction) and what an answer is (ShapleyEstimate)
+    exact                      exact_shapley: all 2^n coalitions
+    coalitions                 subsets, complement pairs, and the register of pairs already met
+    stopping                   when to look at the estimate, and when to stop
+    paired_sampling            what all sampling estimators share: ask for pairs, solve, yield, stop or go on
+    paired_least_squares       values and jackknife errors from pairs, with efficiency exact
+    kernel_regression          kernel_shap: sizes by the Shapley kernel, with replacement
+    leverage                   leverage_shap: sizes uniform, without replacement
+    permutation                permutation_shapley: random orders and their reverses
+    student_t                  the quantile behind confidence intervals from few samples
+
+One fact carries the package. Shapley values depend on a game only through its odd part, o(S) = (v(S) - v(N - S)) / 2.
+So the sampling estimators ask for complement pairs {S, N - S} and keep one number per pair.
+
+Nothing is imported here: take what you need from the modules.
+"""
