@@ -1,6 +1,7 @@
 """Voxels with a place in the patient: grids, volumes, and moving labels from one grid to another.
 
-Arrays are (k, j, i). A grid maps index (i, j, k) to RAS in mm. Only this module and ``volume_io`` know LPS from RAS.
+Arrays are (k, j, i). A grid maps index (i, j, k) to RAS in mm. Only this module, ``volume_io`` and ``images`` know of
+LPS.
 """
 
 from dataclasses import dataclass
@@ -14,6 +15,13 @@ from scipy import ndimage
 from SegExplainLib.contract import GeometryMismatch, InvalidRequest
 
 LPS_FROM_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
+# Grids whose voxel centres agree within this share of a voxel differ by the rounding of file headers alone.
+ROUNDING_VOXELS = 1e-3
+# Nearest labels do not move under a shift below this, such as a scanner's file and another program's copy have.
+SAME_GRID_VOXELS = 0.05
+# Centres halfway between two voxels are common (3 mm on 1.5 mm); the nudge sends all of them to the higher index, where
+# the rounding of a matrix product would scatter them.
+TIE_NUDGE_VOXELS = 1e-6
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,10 +56,18 @@ class VoxelGrid:
 
     @cached_property
     def voxel_volume_ml(self) -> float:
+        """Volume of one voxel in millilitres."""
         return float(abs(np.linalg.det(self.ijk_to_ras[:3, :3]))) / 1000.0
+
+    @cached_property
+    def shear(self) -> float:
+        """Largest |cosine| between two of the axes: 0 when they are at right angles, as most file formats demand."""
+        axes = self.ijk_to_ras[:3, :3] / np.linalg.norm(self.ijk_to_ras[:3, :3], axis=0)
+        return float(np.abs(axes.T @ axes - np.eye(3)).max())
 
     @property
     def n_voxels(self) -> int:
+        """Number of voxels."""
         return int(np.prod(self.shape_kji))
 
     def ras_of(self, kji: NDArray) -> NDArray[np.float64]:
@@ -70,13 +86,18 @@ class VoxelGrid:
         ijk_to_ijk = np.linalg.inv(other.ijk_to_ras) @ self.ijk_to_ras
         return ijk_to_ijk[2::-1, 2::-1], ijk_to_ijk[2::-1, 3]
 
-    def is_same_as(self, other: "VoxelGrid", *, tolerance_voxels: float = 1e-3) -> bool:
-        """True when both have one shape and every voxel centre agrees within a share of a voxel."""
+    def largest_gap_voxels(self, other: "VoxelGrid") -> float:
+        """How far the two places of one index are apart at most, in voxels of ``other``; inf for different shapes."""
         if self.shape_kji != other.shape_kji:
-            return False
+            return float("inf")
+        # The gap is affine in the index, so that it is largest in a corner.
         corners = np.array(np.meshgrid(*[(0, n - 1) for n in self.shape_kji], indexing="ij")).reshape(3, -1).T
         matrix, offset = self.kji_to(other)
-        return bool(np.abs(corners @ matrix.T + offset - corners).max() <= tolerance_voxels)
+        return float(np.abs(corners @ matrix.T + offset - corners).max())
+
+    def is_same_as(self, other: "VoxelGrid", *, tolerance_voxels: float = ROUNDING_VOXELS) -> bool:
+        """True when both have one shape and every voxel centre agrees within a share of a voxel."""
+        return self.largest_gap_voxels(other) <= tolerance_voxels
 
     def mapped(self, shape_kji: tuple[int, int, int], kji_from_new: NDArray, offset_kji: NDArray) -> Self:
         """The grid of an array whose index (k, j, i) is at ``kji_from_new @ kji + offset_kji`` of this one."""
@@ -103,19 +124,40 @@ class Volume:
 
 
 def resampled_nearest(volume: Volume, grid: VoxelGrid, *, fill: int = 0) -> NDArray:
-    """(k, j, i) values of ``volume`` at the voxel centres of ``grid``, of its nearest voxel; ``fill`` outside.
+    """(k, j, i) values of ``volume`` at the voxel centres of ``grid``, each of the voxel that holds the centre.
 
-    Outside is farther than half a voxel from the outermost centres. Meant for labels and masks.
+    ``fill`` outside, that is farther than half a voxel from the outermost centres. A centre on the border of two voxels
+    takes the one of the higher index. Meant for labels and masks. Grids with parallel axes take a fast way.
     """
-    if grid.is_same_as(volume.grid, tolerance_voxels=1e-6):
+    if grid.is_same_as(volume.grid, tolerance_voxels=TIE_NUDGE_VOXELS):
         return volume.array.copy()
     matrix, offset = grid.kji_to(volume.grid)
-    # Half a voxel of padding keeps the outer half of the border voxels, which scipy's "constant" mode cuts off.
-    padded = np.pad(volume.array.astype(np.uint8) if volume.array.dtype == bool else volume.array, 1, constant_values=fill)
+    offset = offset + TIE_NUDGE_VOXELS
+    driver = np.abs(matrix).argmax(axis=1)
+    off_axis = np.abs(matrix)
+    off_axis[np.arange(3), driver] = 0.0
+    if len(set(driver)) == 3 and (off_axis @ (np.array(grid.shape_kji) - 1)).max() < ROUNDING_VOXELS:
+        return _picked(volume.array, matrix, offset, driver, grid.shape_kji, fill)
+    # One voxel of padding keeps the outer half of the border voxels, which scipy's "constant" mode cuts off.
+    array = volume.array.astype(np.uint8) if volume.array.dtype == bool else volume.array
+    padded = np.pad(array, 1, constant_values=fill)
     moved = ndimage.affine_transform(
         padded, matrix, offset + 1.0, output_shape=grid.shape_kji, order=0, mode="constant", cval=fill
     )
     return moved.astype(volume.array.dtype)
+
+
+def _picked(
+    array: NDArray, matrix: NDArray, offset: NDArray, driver: NDArray, shape_kji: tuple[int, int, int], fill: int
+) -> NDArray:
+    """Nearest voxels when the source's axis s runs along the new grid's axis ``driver[s]`` alone."""
+    rows = []
+    for axis, along in enumerate(driver):
+        index = np.floor(matrix[axis, along] * np.arange(shape_kji[along]) + offset[axis] + 0.5)
+        is_inside = (index >= 0) & (index < array.shape[axis])
+        rows.append(np.where(is_inside, index, array.shape[axis]).astype(np.intp))
+    padded = np.pad(array, (0, 1), constant_values=fill)
+    return np.ascontiguousarray(padded[np.ix_(*rows)].transpose(np.argsort(driver)))
 
 
 def share_inside(grid: VoxelGrid, other: VoxelGrid) -> float:
