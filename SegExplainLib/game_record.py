@@ -2,6 +2,8 @@
 
 import hashlib
 import json
+import zipfile
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -117,7 +119,7 @@ class GameRecord:
             partition = PlayerPartition(part["labels"], grid, tuple(header["names"]), header["kind"])
         except FileNotFoundError as error:
             raise InvalidRequest(f"There are no stored coalitions at {path}.", hint) from error
-        except (OSError, ValueError, KeyError, EOFError) as error:
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
             raise InvalidRequest(f"{path} cannot be read ({error}).", hint) from error
         return cls(
             table,

@@ -21,9 +21,10 @@ LEVELS = [
     ["removal", "target"],
     ["case", "roi", "peer_shapley"],
     ["model", "players", "shapley", "organ_map"],
+    ["volume_io"],
     ["images", "phantom"],
     ["volume"],
-    ["progress", "atomic"],
+    ["progress", "atomic", "versions"],
     ["contract"],
 ]
 LEVEL_OF = {name: depth for depth, names in enumerate(LEVELS) for name in names}
