@@ -197,11 +197,11 @@ def _resume(
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--steps", type=int, default=9000, help="optimizer steps; 0 only scores the present weights")
+    parser.add_argument("--steps", type=int, default=3600, help="optimizer steps; 0 only scores the present weights")
     parser.add_argument("--batch-size", type=int, default=2)
     parser.add_argument("--learning-rate", type=float, default=3e-3)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--out", type=Path, default=Path("Resources/demo_model"), help="bundle to train in place")
     parser.add_argument("--checkpoint", type=Path, default=Path("build/demo_model_checkpoint.pt"))
     return parser.parse_args()
