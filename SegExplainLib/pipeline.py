@@ -54,6 +54,13 @@ REMOVALS: dict[str, Callable[..., NDArray[np.float32]]] = {
     "inpaint": inpaint_fill,
 }
 LARGEST_EXACT = 16
+SMALLEST_BUDGET: dict[str, Callable[[int], int]] = {
+    "kernel-shap": lambda n: 2 * n + 4,
+    "leverage-shap": lambda n: 2 * n + 4,
+    "permutation": lambda n: 4 * n - 2,
+    "shap": lambda n: 2 * n + 2,
+    "captum": lambda n: 2 * n + 2,
+}
 
 
 def explain(
@@ -271,7 +278,7 @@ def with_budget(request: ExplainRequest, n_players: int) -> ExplainRequest:
         return replace(request, budget=every)
     if not request.budget:
         return replace(request, budget=min(every, 2 * n_players + 2048))
-    smallest = min(every, 2 * n_players + 2)
+    smallest = min(every, SMALLEST_BUDGET[request.method](n_players))
     if request.budget < smallest:
         raise InvalidRequest(
             f"{n_players} units need at least {smallest} evaluations; the budget is {request.budget}.",

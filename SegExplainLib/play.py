@@ -15,6 +15,7 @@ from SegExplainLib.shapley.value_function import ShapleyEstimate
 from SegExplainLib.target import TargetScore, target_score
 
 SAVE_EVERY_S = 20.0
+TELL_EVERY_S = 0.25
 
 Estimator = Callable[..., Iterator[ShapleyEstimate]]
 
@@ -110,25 +111,36 @@ class _Watch:
         self._out = out
         self._progress = progress
         self._n_known = len(record.table)
-        self._begin = self._saved = time.monotonic()
+        self._begin = self._saved = self._told = time.monotonic()
         self._total = request.budget
         self._error: float | None = None
+        if tallier is not None:
+            tallier.cache.runner.on_batch = self.batch
+
+    def batch(self) -> None:
+        """After each call of the network: stop here when the user asked to, tell a few times a second."""
+        self._progress.check_cancelled()
+        if time.monotonic() - self._told > TELL_EVERY_S:
+            self._tell()
 
     def block(self) -> None:
-        """After each evaluated block: tell, save now and then, and stop here when the user asked to."""
-        done = len(self._record.table)
-        now = time.monotonic()
-        new = done - self._n_known
-        left_s = (now - self._begin) / new * max(0, self._total - done) if new else None
-        tiles = int(self._tallier.cache.counts.n_network_tiles) if self._tallier else 0
-        if now - self._saved > SAVE_EVERY_S:
+        """After each evaluated block: tell, and save now and then."""
+        if time.monotonic() - self._saved > SAVE_EVERY_S:
             self._record.save(self._out / RECORD_NAME)
-            self._saved = now
-        self._progress.step(done, max(done, self._total), left_s=left_s, error=self._error, tiles=tiles)
+            self._saved = time.monotonic()
+        self._tell()
 
     def estimate(self, estimate: ShapleyEstimate) -> None:
         """After each interim estimate: a new forecast of how many evaluations are needed."""
         self._error = estimate.relative_error
         forecast = estimate.forecast_evaluations(self._request.tolerance)
         self._total = int(min(self._request.budget, max(forecast, estimate.n_evaluations)))
-        self._progress.step(min(estimate.n_evaluations, self._total), self._total, error=self._error)
+        self._tell()
+
+    def _tell(self) -> None:
+        done = len(self._record.table)
+        self._told = time.monotonic()
+        n_new = done - self._n_known
+        left_s = (self._told - self._begin) / n_new * max(0, self._total - done) if n_new else None
+        tiles = self._tallier.cache.runner.n_tiles if self._tallier else 0
+        self._progress.step(done, max(done, self._total), left_s=left_s, error=self._error, tiles=tiles)

@@ -57,6 +57,7 @@ class RegionTiles:
 
     @property
     def n_tiles(self) -> int:
+        """Tiles that meet the region."""
         return len(self.numbers)
 
 
@@ -97,4 +98,3 @@ def fused_logits(segmenter: Segmenter, network_input: NetworkInput, progress: Pr
         fused[:, *where] += (logits.float() * grid.weights.to(logits.device)).cpu()
         progress.step(tile + 1, grid.n_tiles)
     return fused.div_(grid.weight_sum)
-

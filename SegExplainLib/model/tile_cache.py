@@ -20,7 +20,7 @@ from SegExplainLib.model.tile_runner import TileRunner
 
 ACCUMULATOR_BYTES = 512 * 2**20
 KEPT_BYTES = 1024 * 2**20
-LARGEST_BLOCK = 128
+LARGEST_BLOCK = 16  # an interrupted block is lost, and what blocks have in common is kept anyway
 
 Pattern = tuple[int, bytes]
 """A tile, by its place among the region's tiles, and the packed presence bits of the players inside it."""
@@ -207,7 +207,9 @@ class TileCache:
             self._kept_bytes -= change.numel() * change.element_size()
 
     def _run_unperturbed(self, segmenter: Segmenter) -> torch.Tensor:
-        everyone = np.ones(1 + max((int(p.max()) for p in self._tiles.players_in_tile if len(p)), default=0), dtype=bool)
+        everyone = np.ones(
+            1 + max((int(p.max()) for p in self._tiles.players_in_tile if len(p)), default=0), dtype=bool
+        )
         full = torch.zeros((segmenter.n_channels, *self._region.mask.shape), device=segmenter.device)
 
         def make_tiles(jobs: Sequence[int]) -> torch.Tensor:

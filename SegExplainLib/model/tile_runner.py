@@ -21,13 +21,22 @@ class TileRunner:
 
     Attributes:
         batch: Tiles in one call, as it stands now.
+        on_batch: Is called after each call of the network: to tell progress, or to raise ``Cancelled``.
         n_tiles: Tiles run so far.
         network_s: Seconds spent in the network, the transfer of its input included.
     """
 
-    def __init__(self, segmenter: Segmenter, *, batch: int = 0, warn: Callable[[str], None] | None = None) -> None:
+    def __init__(
+        self,
+        segmenter: Segmenter,
+        *,
+        batch: int = 0,
+        warn: Callable[[str], None] | None = None,
+        on_batch: Callable[[], None] | None = None,
+    ) -> None:
         self._segmenter = segmenter
-        self._warn = warn or (lambda message: None)
+        self._warn = warn or (lambda _message: None)
+        self.on_batch = on_batch or (lambda: None)
         self._is_growing = batch == 0 and segmenter.device.type != "cpu"
         self._best_rate = 0.0
         self.batch = max(1, batch)
@@ -35,7 +44,10 @@ class TileRunner:
         self.network_s = 0.0
 
     def run(
-        self, n_jobs: int, make_tiles: Callable[[Sequence[int]], torch.Tensor], take: Callable[[int, torch.Tensor], None]
+        self,
+        n_jobs: int,
+        make_tiles: Callable[[Sequence[int]], torch.Tensor],
+        take: Callable[[int, torch.Tensor], None],
     ) -> None:
         """Runs jobs 0 ... n_jobs - 1.
 
@@ -57,6 +69,7 @@ class TileRunner:
             for position, job in enumerate(jobs):
                 take(job, logits[position])
             done = jobs.stop
+            self.on_batch()
 
     def _logits_or_smaller_batch(
         self, jobs: range, make_tiles: Callable[[Sequence[int]], torch.Tensor]

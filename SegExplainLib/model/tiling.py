@@ -30,16 +30,20 @@ class TileGrid:
 
     def __post_init__(self) -> None:
         if any(n < t for n, t in zip(self.image_shape, self.tile_shape, strict=True)):
-            raise InvalidRequest(f"The image {self.image_shape} is smaller than a tile {self.tile_shape}: pad it first.")
+            raise InvalidRequest(
+                f"The image {self.image_shape} is smaller than a tile {self.tile_shape}: pad it first."
+            )
         if tuple(self.weights.shape) != self.tile_shape or not bool((self.weights > 0).all()):
             raise InvalidRequest("Fusion weights must be positive, one for each voxel of a tile.")
 
     @property
     def n_tiles(self) -> int:
+        """Tiles of the whole image."""
         return len(self.starts)
 
     @property
     def n_tile_voxels(self) -> int:
+        """Voxels of one tile."""
         return int(np.prod(self.tile_shape))
 
     def slices(self, tile: int) -> tuple[slice, slice, slice]:
