@@ -42,13 +42,14 @@ class PlayerPartition:
 
     @property
     def n_players(self) -> int:
+        """Number of players."""
         return len(self.names)
 
     @cached_property
     def volumes_ml(self) -> NDArray[np.float64]:
         """(n_players,) volume of each player."""
         counts = np.bincount(self.labels.ravel(), minlength=self.n_players + 1)[1:]
-        return counts * self.grid.voxel_volume_ml
+        return counts.astype(np.float64) * self.grid.voxel_volume_ml
 
     def painted(self, values: NDArray) -> NDArray[np.float32]:
         """float32 (k, j, i): each voxel gets the value (n_players,) of its player; context gets 0."""
@@ -56,7 +57,8 @@ class PlayerPartition:
 
     def pooled(self, voxel_map: NDArray) -> NDArray[np.float64]:
         """(n_players,) sum over each player's voxels of a map (k, j, i)."""
-        return np.bincount(self.labels.ravel(), weights=voxel_map.ravel(), minlength=self.n_players + 1)[1:]
+        weights = voxel_map.ravel()
+        return np.bincount(self.labels.ravel(), weights=weights, minlength=self.n_players + 1)[1:].astype(np.float64)
 
 
 def partition_from_ids(
@@ -67,8 +69,30 @@ def partition_from_ids(
     Ids that keep no voxel inside ``within`` are dropped. Players are in ascending order of id.
     """
     ids = np.where(within, ids, 0)
-    present, dense = np.unique(ids, return_inverse=True)
-    has_context = present[0] == 0
-    labels = dense.reshape(ids.shape).astype(np.int32) + (0 if has_context else 1)
-    kept = present[1:] if has_context else present
-    return PlayerPartition(labels, grid, tuple(names[int(value)] for value in kept), kind)
+    present = np.unique(ids)
+    kept = present[present > 0]
+    return PlayerPartition(dense_ids(ids), grid, tuple(names[int(value)] for value in kept), kind)
+
+
+def dense_ids(ids: NDArray) -> NDArray[np.int32]:
+    """int32 (k, j, i): non-negative ``ids`` renumbered 1 to n in ascending order; 0 stays 0."""
+    present = np.unique(ids)
+    present = present[present > 0]
+    if len(present) and int(present[-1]) < 1 << 24:
+        renumbered = np.zeros(int(present[-1]) + 1, dtype=np.int32)
+        renumbered[present] = np.arange(1, len(present) + 1, dtype=np.int32)
+        return renumbered[ids]
+    return np.where(ids > 0, np.searchsorted(present, ids) + 1, 0).astype(np.int32)
+
+
+def require_voxels(cover: NDArray[np.bool_]) -> None:
+    """Nothing, if units can be made from the voxels of ``cover``.
+
+    Raises:
+        InvalidRequest: ``cover`` is empty.
+    """
+    if not cover.any():
+        raise InvalidRequest(
+            "No voxel of the body lies in the part of the CT that can influence the ROI.",
+            "Move the ROI into the body, or check that the CT is in Hounsfield units.",
+        )
