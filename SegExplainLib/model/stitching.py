@@ -1,5 +1,6 @@
 """Tiles become one prediction: the weighted mean of the logits of all tiles that hold a voxel."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Self
 
@@ -9,6 +10,7 @@ from numpy.typing import NDArray
 
 from SegExplainLib.contract import OutOfMemory
 from SegExplainLib.model.segmenter import NetworkInput, Segmenter
+from SegExplainLib.model.tile_runner import TileRunner
 from SegExplainLib.model.tiling import TileGrid
 from SegExplainLib.progress import Progress
 
@@ -92,9 +94,14 @@ def fused_logits(segmenter: Segmenter, network_input: NetworkInput, progress: Pr
             f"The prediction of the whole CT takes {gigabytes:.1f} GiB, more than is free.",
             "Give an organ map with --organs, or crop the CT.",
         ) from error
-    for tile in range(grid.n_tiles):
-        where = grid.slices(tile)
-        logits = segmenter.tile_logits(image[:, *where].unsqueeze(0).to(segmenter.device))[0]
-        fused[:, *where] += (logits.float() * grid.weights.to(logits.device)).cpu()
-        progress.step(tile + 1, grid.n_tiles)
+
+    def make_tiles(jobs: Sequence[int]) -> torch.Tensor:
+        return torch.stack([image[:, *grid.slices(tile)] for tile in jobs]).to(segmenter.device)
+
+    def take(tile: int, logits: torch.Tensor) -> None:
+        fused[:, *grid.slices(tile)] += logits.float().cpu() * grid.weights
+
+    runner = TileRunner(segmenter, warn=progress.warn)
+    runner.on_batch = lambda: progress.step(runner.n_tiles, grid.n_tiles)
+    runner.run(grid.n_tiles, make_tiles, take)
     return fused.div_(grid.weight_sum)

@@ -19,8 +19,9 @@ SHARED = Path(__file__).resolve().parents[3] / "shared"
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _one_thread_a_core():
-    torch.set_num_threads(min(2, torch.get_num_threads()))
+def _one_thread():
+    """Waiting threads make small tensors slow on a busy machine; what runs side by side has its own tests."""
+    torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session")

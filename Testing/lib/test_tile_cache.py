@@ -161,3 +161,13 @@ def test_a_network_that_gives_nan_is_refused():
         segmenter.network[-1].bias[0] = torch.nan
     with pytest.raises(UnusableModel, match="not finite"):
         Setting(segmenter=segmenter)
+
+
+def test_batches_side_by_side_give_the_same_bits_as_one_after_the_other(monkeypatch):
+    alone = Setting(accumulator_bytes=1)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 3)
+    together = Setting(accumulator_bytes=1)
+    coalitions = alone.coalitions(6)
+    np.testing.assert_array_equal(alone.fused(coalitions), together.fused(coalitions))
+    assert together.cache.runner._n_workers == 3
+    assert together.cache.counts.n_network_tiles == alone.cache.counts.n_network_tiles
