@@ -51,7 +51,7 @@ def test_organ_maps_that_cannot_be_read_are_refused(labels, names, message):
 
 
 def a_torso(*, spacing=(3.0, 2.5, 2.5)):
-    """A noisy torso with two lungs on a table, under room air, and what of it is the patient."""
+    """A noisy torso on a table, with lungs and a trachea that the scan cuts, and what of it is the patient."""
     shape = (24, 72, 96)
     k, j, i = np.indices(shape)
     y, x = (j - 32) * spacing[1], (i - 48) * spacing[2]
@@ -61,7 +61,8 @@ def a_torso(*, spacing=(3.0, 2.5, 2.5)):
     table = (y > 76) & (y < 76 + 2 * spacing[1]) & (np.abs(x) < 110)
     hu = np.where(patient, 40.0, -1000.0)
     hu[lungs & patient] = -850.0
-    hu[gas], hu[table] = -1000.0, 200.0
+    trachea = x**2 + (y - 10) ** 2 < 9**2
+    hu[gas | trachea], hu[table] = -1000.0, 200.0
     hu += np.random.default_rng(0).normal(scale=15.0, size=shape)
     affine = np.diag([-spacing[2], -spacing[1], spacing[0], 1.0])
     return Volume(hu.astype(np.float32), VoxelGrid(shape, affine)), patient
