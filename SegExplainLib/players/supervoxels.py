@@ -29,8 +29,8 @@ def fcc_labels(grid: VoxelGrid, *, edge_mm: float) -> NDArray[np.int32]:
     cells are the same bodies in mm on every grid of the same patient coordinates: anisotropic, oblique, flipped,
     permuted or cropped. Numbers run from superior to inferior, then anterior to posterior, then right to left.
 
-    Exact to a millionth of an edge and linear in the voxels: round to integers; where their sum is odd, move the coordinate with the largest
-    rounding error to its other neighbour.
+    Exact to a millionth of an edge and linear in the voxels: round to integers; where their sum is odd, move the
+    coordinate with the largest rounding error to its other neighbour.
 
     Raises:
         InvalidRequest: ``edge_mm`` is not finite or below the largest voxel spacing.
