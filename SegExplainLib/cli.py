@@ -54,9 +54,7 @@ def explain(
     ] = (DEFAULT.removal),
     value: Annotated[
         str,
-        typer.Option(
-            help=f"The explained number: {', '.join(VALUES)}."
-        ),
+        typer.Option(help=f"The explained number: {', '.join(VALUES)}."),
     ] = DEFAULT.value,
     method: Annotated[
         str, typer.Option(help="kernel-shap, leverage-shap, exact, permutation, shap or captum.")

@@ -1,18 +1,15 @@
-"""The demo: a synthetic torso, the bundled model, one question."""
+"""The demo: a synthetic torso, the bundled model, one question: why is this labelled a lesion?"""
 
 from pathlib import Path
 
 from SegExplainLib.contract import ExplainRequest, ResultManifest, UnusableModel
 from SegExplainLib.organ_map import OrganMap, write_organ_map
-from SegExplainLib.phantom import make_torso
+from SegExplainLib.phantom import DEMO_SEED, make_torso
 from SegExplainLib.pipeline import explain
 from SegExplainLib.progress import Progress
 from SegExplainLib.results_folder import refuse_finished
 from SegExplainLib.volume import Volume
 from SegExplainLib.volume_io import write_nrrd
-
-DEMO_SEED = 2024
-"""Of a torso that the demo model has not been trained on."""
 
 
 def demo_model_folder() -> Path:
@@ -42,11 +39,12 @@ def run_demo(out: Path, *, progress: Progress) -> ResultManifest:
     request = ExplainRequest(
         ct=str(out / "ct.nrrd"),
         model=str(demo_model_folder()),
-        target="liver",
-        roi="segment:liver+10",
+        target="lesion",
+        roi="segment:lesion+10",
         units="hybrid",
-        unit_mm=80.0,
+        unit_mm=120.0,
         organs=str(out / "organs.nrrd"),
-        tolerance=0.05,
+        method="leverage-shap",
+        tolerance=0.08,
     )
     return explain(request, out / "results", progress=progress, resume=True)

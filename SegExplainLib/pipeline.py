@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,7 +19,7 @@ from SegExplainLib.model.loading import load_segmenter
 from SegExplainLib.model.segmenter import NetworkInput, Segmenter, class_named
 from SegExplainLib.model.stitching import fused_logits
 from SegExplainLib.model.tile_cache import MaskedTiles, TileCache
-from SegExplainLib.organ_map import OrganMap, organ_map_on, read_organ_map
+from SegExplainLib.organ_map import OrganMap, organ_map_on, read_organ_map, write_organ_map
 from SegExplainLib.play import Estimator, play
 from SegExplainLib.players.hybrid import hybrid_players
 from SegExplainLib.players.organs import organ_players
@@ -36,7 +37,7 @@ from SegExplainLib.shapley.kernel_regression import kernel_shap
 from SegExplainLib.shapley.leverage import leverage_shap
 from SegExplainLib.shapley.permutation import permutation_shapley
 from SegExplainLib.volume import Volume, resampled_nearest
-from SegExplainLib.volume_io import read_ct, read_mask, write_label_image
+from SegExplainLib.volume_io import read_ct, read_mask
 
 ESTIMATORS: dict[str, Estimator] = {
     "kernel-shap": kernel_shap,
@@ -54,6 +55,7 @@ REMOVALS: dict[str, Callable[..., NDArray[np.float32]]] = {
     "inpaint": inpaint_fill,
 }
 LARGEST_EXACT = 16
+MANY_UNITS = 400
 SMALLEST_BUDGET: dict[str, Callable[[int], int]] = {
     "kernel-shap": lambda n: 2 * n + 4,
     "leverage-shap": lambda n: 2 * n + 4,
@@ -79,6 +81,11 @@ def explain(
     question = prepared_question(request, progress)
     segmenter, case, partition = question.segmenter, question.case, question.partition
     request = with_budget(request, partition.n_players)
+    if partition.n_players > MANY_UNITS:
+        progress.warn(
+            f"{partition.n_players} units share {request.budget} evaluations: small importances will stay uncertain. "
+            "Larger units (--unit-mm) give a surer answer."
+        )
     with progress.stage("run unperturbed tiles"):
         absent = absent_for(request, case, partition, segmenter)
         tallier = tallier_for(request, case, partition, absent, segmenter, progress)
@@ -106,18 +113,33 @@ def explain(
         )
 
 
-def predict(ct_path: str, model: str, out: Path, *, progress: Progress | None = None, **options: object) -> Volume:
-    """The model's own segmentation on the CT's grid, by our tiles, written to ``out`` (.nii.gz, .nrrd or .mha)."""
+def predict(
+    ct_path: str,
+    model: str,
+    out: Path,
+    *,
+    device: str = "auto",
+    mirroring: str = "model",
+    folds: tuple[str, ...] = (),
+    trust_model: bool = False,
+    progress: Progress | None = None,
+) -> OrganMap:
+    """The model's own segmentation on the CT's grid, by our tiles, written to ``out`` (.nii.gz, .nrrd or .mha).
+
+    The names of the labels are written beside it, so that it can serve as an organ map.
+    """
     progress = progress or Progress()
     with progress.stage("load model"):
-        segmenter = open_segmenter(ExplainRequest(ct=ct_path, model=model, target="-", roi="-", **options))  # type: ignore[arg-type]
+        segmenter = load_segmenter(
+            model, device=chosen_device(device), trust=trust_model, folds=folds, mirroring=mirroring
+        )
     with progress.stage("read CT"):
         ct = read_ct(ct_path, warn=progress.warn)
     with progress.stage("predict"):
-        labels = predicted_labels(segmenter, segmenter.prepared(ct), progress)
+        organ_map = predicted_organs(segmenter, ct, segmenter.prepared(ct), progress)
     with progress.stage("write results"):
-        write_label_image(labels, out)
-    return labels
+        write_organ_map(organ_map, out)
+    return organ_map
 
 
 def revalue(results: Path, out: Path, *, target: str, value: str, progress: Progress | None = None) -> ResultManifest:
@@ -161,7 +183,13 @@ class Question:
 def prepared_question(request: ExplainRequest, progress: Progress) -> Question:
     """Opens all that a request names and checks it against each other; no coalition has been evaluated yet."""
     with progress.stage("load model"):
-        segmenter = open_segmenter(request)
+        segmenter = load_segmenter(
+            request.model,
+            device=chosen_device(request.device),
+            trust=request.trust_model,
+            folds=request.folds,
+            mirroring=request.mirroring,
+        )
         class_named(segmenter, request.target)
     with progress.stage("read CT"):
         ct = read_ct(request.ct, warn=progress.warn)
@@ -188,7 +216,8 @@ def check_request(request: ExplainRequest) -> None:
 def with_absolute_paths(request: ExplainRequest) -> ExplainRequest:
     """The request with the paths of existing files made absolute, so that its manifest means the same anywhere."""
     given = {name: getattr(request, name) for name in ("ct", "model", "organs", "reference")}
-    return replace(request, **{name: str(Path(path).resolve()) for name, path in given.items() if _exists(path)})
+    found: dict[str, Any] = {name: str(Path(path).resolve()) for name, path in given.items() if _exists(path)}
+    return replace(request, **found)
 
 
 def _exists(path: str) -> bool:
@@ -196,17 +225,6 @@ def _exists(path: str) -> bool:
         return bool(path) and Path(path).exists()
     except OSError:  # a name that no file can have: the reader says so
         return False
-
-
-def open_segmenter(request: ExplainRequest) -> Segmenter:
-    """The model of a request, on its device."""
-    return load_segmenter(
-        request.model,
-        device=chosen_device(request.device),
-        trust=request.trust_model,
-        folds=request.folds,
-        mirroring=request.mirroring,
-    )
 
 
 def chosen_device(name: str) -> torch.device:
@@ -228,9 +246,11 @@ def chosen_device(name: str) -> torch.device:
     return device
 
 
-def predicted_labels(segmenter: Segmenter, network_input: NetworkInput, progress: Progress) -> Volume:
-    """The framework's own label map on the CT's grid."""
-    return segmenter.native_labels(fused_logits(segmenter, network_input, progress), network_input)
+def predicted_organs(segmenter: Segmenter, ct: Volume, network_input: NetworkInput, progress: Progress) -> OrganMap:
+    """The framework's own label map on the CT's grid, with the names of its classes."""
+    labels = segmenter.native_labels(fused_logits(segmenter, network_input, progress), network_input)
+    names = {entry.label: entry.name for entry in segmenter.classes}
+    return OrganMap(Volume(labels.array.astype(np.int32), ct.grid), names)
 
 
 def organ_map_for(
@@ -241,9 +261,7 @@ def organ_map_for(
         return read_organ_map(Path(request.organs), warn=progress.warn)
     if request.units == "fcc" and not request.roi.startswith("segment:"):
         return None
-    labels = predicted_labels(segmenter, network_input, progress)
-    names = {entry.label: entry.name for entry in segmenter.classes}
-    return OrganMap(Volume(labels.array.astype(np.int32), ct.grid), names)
+    return predicted_organs(segmenter, ct, network_input, progress)
 
 
 def players_for(

@@ -140,7 +140,9 @@ def main() -> None:
     ]
     n_voxels = int(case.roi.sum())
     print(f"{request.target}, {request.units}: {partition.n_players} units, {n} coalitions, ROI {n_voxels} voxels,")
-    print(f"{case.region.n_tiles} of {case.tiles.n_tiles} tiles meet it; {segmenter.device}, {1000 * tile_s:.1f} ms a tile")
+    print(
+        f"{case.region.n_tiles} of {case.tiles.n_tiles} tiles meet it; {segmenter.device}, {1000 * tile_s:.1f} ms each"
+    )
     print(f"{'scheme':<40}{'tile evaluations':>18}{'seconds':>10}{'times ours':>12}")
     for name, n_tiles, seconds in schemes:
         print(f"{name:<40}{n_tiles:>18}{seconds:>10.1f}{n_tiles / max(1, schemes[-1][1]):>12.2f}")

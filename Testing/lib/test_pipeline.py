@@ -2,6 +2,7 @@ import csv
 import hashlib
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import nrrd
 import numpy as np
@@ -57,7 +58,7 @@ def test_the_voxel_map_lies_on_the_cts_grid_and_carries_the_units_values(the_ans
     np.testing.assert_allclose(ct.GetOrigin(), painted.GetOrigin())
     np.testing.assert_allclose(ct.GetDirection(), painted.GetDirection())
     organs, _ = nrrd.read(a_question.organs, index_order="C")
-    names = json.loads(open(a_question.organs.replace(".nrrd", ".json")).read())
+    names = json.loads(Path(a_question.organs).with_suffix(".json").read_text())
     label = next(int(key) for key, name in names.items() if name == "liver")
     values = np.unique(sitk.GetArrayFromImage(painted)[organs == label])
     assert set(np.round(values, 5)) <= {0.0, np.round(np.float32(players_of(out)["liver"]), 5)}
@@ -162,10 +163,11 @@ def test_a_reference_mask_makes_false_positives_of_the_unperturbed_ct_count(a_qu
 
 
 def test_a_prediction_by_our_tiles_is_written_on_the_cts_grid(a_question, tmp_path):
-    labels = predict(a_question.ct, a_question.model, tmp_path / "seg.nii.gz")
+    organ_map = predict(a_question.ct, a_question.model, tmp_path / "seg.nii.gz")
     written = sitk.ReadImage(str(tmp_path / "seg.nii.gz"))
     assert written.GetSize() == sitk.ReadImage(a_question.ct).GetSize()
-    np.testing.assert_array_equal(sitk.GetArrayFromImage(written), labels.array)
+    np.testing.assert_array_equal(sitk.GetArrayFromImage(written), organ_map.labels.array)
+    assert "liver" in (tmp_path / "seg.json").read_text()
 
 
 @pytest.mark.parametrize(
