@@ -17,6 +17,7 @@ from SegExplainLib.progress import Progress
 from SegExplainLib.report.answer import plain_answer
 from SegExplainLib.report.findings import Findings
 from SegExplainLib.report.folder import write_report
+from SegExplainLib.report.tables import PLAYERS_CSV, read_players_csv
 from SegExplainLib.shapley.student_t import student_t_quantile
 from SegExplainLib.shapley.value_function import ShapleyEstimate
 from SegExplainLib.target import TargetScore
@@ -99,6 +100,31 @@ def write_results(
         )
         (folder / MANIFEST_NAME).write_text(manifest.to_json(), encoding="utf-8")
     return manifest
+
+
+def read_attribution(folder: Path) -> Attribution:
+    """The attribution of a finished results folder, for instance for ``report.shap_export.shap_explanation``.
+
+    Raises:
+        InvalidRequest: the folder is not finished, or its files cannot be read.
+    """
+    manifest, record = ResultManifest.read(folder), GameRecord.load(folder / RECORD_NAME)
+    rows = {row.name: row for row in read_players_csv(folder / PLAYERS_CSV)}
+    missing = [name for name in record.partition.names if name not in rows]
+    if missing:
+        raise InvalidRequest(f"{folder / PLAYERS_CSV} lacks the unit {missing[0]!r}.", "Run the explanation again.")
+    in_order = [rows[name] for name in record.partition.names]
+    return Attribution(
+        method=manifest.request["method"],
+        partition=record.partition,
+        player_values=np.array([row.value for row in in_order]),
+        standard_errors=np.array([row.standard_error for row in in_order]),
+        empty_value=manifest.estimate["empty_value"],
+        full_value=manifest.estimate["full_value"],
+        quantity=manifest.estimate["quantity"],
+        unit=manifest.estimate["unit"],
+        target=manifest.request["target"],
+    )
 
 
 def attribution_of(

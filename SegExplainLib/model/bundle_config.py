@@ -10,6 +10,7 @@ import ast
 import inspect
 import pydoc
 import sys
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -103,7 +104,9 @@ class BundleConfig:
                 raise UnusableModel(f"{self._path} could run foreign code: {fault}.", TRUST_HINT)
         parser = ConfigParser(self._config if self._trust else self._kept(*parts))
         try:
-            with _importable(self._folder if self._trust else None):
+            with _importable(self._folder if self._trust else None), warnings.catch_warnings():
+                # MONAI tells whoever wrote the bundle of coming defaults; whoever runs it can do nothing about them.
+                warnings.simplefilter("ignore", category=FutureWarning)
                 return [parser.get_parsed_content(part) for part in parts]
         except Exception as error:  # constructors of any class may raise anything
             reason = " ".join(str(error).split())[:300]

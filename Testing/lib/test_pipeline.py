@@ -15,6 +15,8 @@ from SegExplainLib.demo import demo_model_folder
 from SegExplainLib.game_record import GameRecord
 from SegExplainLib.pipeline import explain, predict, revalue
 from SegExplainLib.progress import Progress
+from SegExplainLib.report.shap_export import shap_explanation
+from SegExplainLib.results_folder import read_attribution
 from SegExplainLib.worker import run_job
 
 FILES = {
@@ -63,6 +65,15 @@ def test_the_voxel_map_lies_on_the_cts_grid_and_carries_the_units_values(the_ans
     values = np.unique(sitk.GetArrayFromImage(painted)[organs == label])
     assert set(np.round(values, 5)) <= {0.0, np.round(np.float32(players_of(out)["liver"]), 5)}
     assert len(values) >= 1
+
+
+def test_a_finished_folder_can_be_read_back_for_shaps_plots(the_answer):
+    out, manifest, _ = the_answer
+    attribution = read_attribution(out)
+    explanation = shap_explanation(attribution)
+    np.testing.assert_array_equal(explanation.values, list(players_of(out).values()))
+    assert explanation.base_values == manifest.estimate["empty_value"]
+    assert attribution.unit == "ml"
 
 
 def test_the_same_seed_gives_the_same_answer_and_another_seed_another(a_question, the_answer, tmp_path):
