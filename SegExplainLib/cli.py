@@ -1,5 +1,6 @@
 """The command line: ``segexplain explain | predict | revalue | demo | doctor | run``."""
 
+import re
 import signal
 import sys
 from collections.abc import Iterator
@@ -24,7 +25,7 @@ app = typer.Typer(
 )
 
 Batch = Annotated[str, typer.Option(help="Tiles in one network call: a number or auto.")]
-Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
 Fold = Annotated[list[str] | None, typer.Option("--fold", help="Fold of an nnU-Net; repeat for several. Default: all.")]
 Mirroring = Annotated[str, typer.Option(help="Test-time flips of an nnU-Net: model (as trained) or off.")]
 Model = Annotated[str, typer.Option(help="nnU-Net v2 results folder, MONAI bundle, or totalsegmentator:TASK_ID.")]
@@ -94,7 +95,7 @@ def explain(
         folds=tuple(fold or ()),
         trust_model=trust_model,
     )
-    out = out or Path(f"segexplain-{Path(ct).name.split('.')[0]}-{target}-{units}")
+    out = out or Path(_file_name("segexplain", Path(ct).resolve().name.split(".")[0], target, units))
     with _told() as progress:
         from SegExplainLib.pipeline import explain as run
 
@@ -137,7 +138,8 @@ def revalue(
     out: Annotated[Path | None, typer.Option(help="Folder for the new results.")] = None,
 ) -> None:
     """Explain another class or value function from the coalitions of a finished run, without the network."""
-    out = out or results.with_name(f"{results.name}-{target}-{value}")
+    results = results.resolve()
+    out = out or results.with_name(_file_name(results.name, target, value))
     with _told() as progress:
         from SegExplainLib.pipeline import revalue as run
 
@@ -206,7 +208,8 @@ def _told() -> Iterator[Progress]:
             signal.signal(signal.SIGINT, previous)
     if failure is not None:
         label = "Stopped" if isinstance(failure, Cancelled) else "Error"
-        errors.print(f"[bold red]{label}:[/] {escape(failure.message)}", soft_wrap=True)
+        while_ = f" [dim](while: {escape(failure.stage)})[/]" if failure.stage else ""
+        errors.print(f"[bold red]{label}:[/] {escape(failure.message)}{while_}", soft_wrap=True)
         if failure.hint:
             errors.print(escape(failure.hint), soft_wrap=True)
         sys.exit(CANCELLED_EXIT if isinstance(failure, Cancelled) else 1)
@@ -220,10 +223,15 @@ def _tell_answer(answer: list[str], out: Path) -> None:
     console.print(f"\nReport: [bold]{escape(str((out / 'report.html').resolve()))}[/]", soft_wrap=True)
 
 
+def _file_name(*words: str) -> str:
+    """A name that any file system takes."""
+    return "-".join(re.sub(r"[^\w.]+", "_", word) for word in words if word)
+
+
 def _batch(text: str) -> int:
     if text == "auto":
         return 0
-    if not text.isdigit() or int(text) < 1:
+    if not text.isdecimal() or int(text) < 1:
         raise typer.BadParameter(f"{text!r} is neither auto nor a positive number", param_hint="--batch")
     return int(text)
 

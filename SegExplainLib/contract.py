@@ -5,8 +5,9 @@ Standard library only, so that a graphical client imports it in milliseconds.
 
 import difflib
 import json
+import math
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -30,12 +31,13 @@ METHODS = ("kernel-shap", "leverage-shap", "exact", "permutation", "shap", "capt
 
 
 class SegExplainError(Exception):
-    """One clear sentence for the user: what was expected and found; ``hint`` says what to do."""
+    """One clear sentence for the user: what was expected and found; ``hint`` says what to do, ``stage`` where."""
 
     def __init__(self, message: str, hint: str = "") -> None:
         super().__init__(message)
         self.message = message
         self.hint = hint
+        self.stage = ""
 
     def __str__(self) -> str:
         return f"{self.message} {self.hint}".strip()
@@ -93,7 +95,7 @@ class ExplainRequest:
         budget: Most coalitions to evaluate; 0 lets the pipeline choose by the number of units.
         tolerance: Stop when the largest standard error is below this share of the range of the values; 0 never.
         seed: Of every random choice.
-        device: ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
+        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
         batch: Tiles in one network call; 0 is automatic.
         mirroring: Test-time flips of an nnU-Net: ``model`` (as trained), ``off``.
         folds: Folds of an nnU-Net to average; empty means all that are there.
@@ -150,7 +152,14 @@ class ExplainRequest:
 
     def to_json(self) -> str:
         """Indented JSON text."""
-        return json.dumps(asdict(self), indent=2)
+        return json.dumps(asdict(self), indent=2, allow_nan=False)
+
+    def with_paths_from(self, folder: Path) -> Self:
+        """The request with every path that exists below ``folder`` made absolute, a mask ROI's too."""
+        found = {name: _absolute(getattr(self, name), folder) for name in ("ct", "model", "organs", "reference")}
+        if self.roi.startswith("mask:"):
+            found["roi"] = "mask:" + _absolute(self.roi.removeprefix("mask:"), folder)
+        return replace(self, **found)  # type: ignore[arg-type]
 
     @classmethod
     def from_mapping(cls, given: Mapping[str, Any]) -> Self:
@@ -169,6 +178,13 @@ class ExplainRequest:
         return cls(**{key: _as_type(key, value, known[key].type) for key, value in given.items()})
 
 
+def _absolute(path: str, folder: Path) -> str:
+    try:
+        return str((folder / path).resolve()) if path and (folder / path).exists() else path
+    except OSError:  # a name that no file can have: the reader says so
+        return path
+
+
 def _as_type(key: str, value: Any, kind: Any) -> Any:
     """``value`` if it is of the field's type, with int for float and a list for a tuple allowed."""
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
@@ -182,6 +198,9 @@ def _as_type(key: str, value: Any, kind: Any) -> Any:
     raise InvalidRequest(f"The request's {key} is {value!r}; expected {kind_name}.", "Mend request.json.")
 
 
+ESTIMATE_KEYS = ("stop_reason", "n_evaluations", "relative_error", "empty_value", "full_value", "quantity", "unit")
+
+
 @dataclass(frozen=True, kw_only=True)
 class ResultManifest:
     """What a results folder says of itself; written last, so that its presence means success.
@@ -190,7 +209,7 @@ class ResultManifest:
         request: The request as served, with automatic choices filled in.
         versions: Package name -> version.
         device: Where the network ran.
-        classes: Class names in the order of the tallies.
+        classes: Names of the classes that can be explained.
         answer: The plain-words sentences that open the report.
         estimate: Stop reason, evaluations, empty and full value, relative error, unit of the value.
         counts: Tiles, network evaluations, reuse, bytes.
@@ -213,7 +232,7 @@ class ResultManifest:
 
     def to_json(self) -> str:
         """Indented JSON text."""
-        return json.dumps(asdict(self), indent=2)
+        return json.dumps(asdict(self), indent=2, allow_nan=False)
 
     @classmethod
     def read(cls, folder: Path) -> Self:
@@ -224,8 +243,13 @@ class ResultManifest:
         """
         path = folder / "manifest.json"
         try:
-            given = json.loads(path.read_text(encoding="utf-8"))
-            return cls(**given)
+            manifest = cls(**json.loads(path.read_text(encoding="utf-8")))
+            if manifest.schema_version != SCHEMA_VERSION:
+                raise ValueError(f"schema_version is {manifest.schema_version}; this version reads {SCHEMA_VERSION}")
+            missing = [key for key in ESTIMATE_KEYS if key not in manifest.estimate]
+            if missing:
+                raise ValueError(f"its estimate lacks {', '.join(missing)}")
+            return manifest
         except FileNotFoundError as error:
             raise InvalidRequest(
                 f"{folder} is not a finished results folder: it has no manifest.json.",
@@ -265,4 +289,7 @@ class Event:
 
     def to_json_line(self) -> str:
         """One line of JSON; empty fields are left out."""
-        return json.dumps({key: value for key, value in asdict(self).items() if value not in ("", None)})
+        told = {key: value for key, value in asdict(self).items() if value not in ("", None)}
+        if self.error is not None and not math.isfinite(self.error):
+            del told["error"]
+        return json.dumps(told, allow_nan=False)

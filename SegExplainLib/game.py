@@ -62,7 +62,7 @@ class TallyTable:
     @property
     def coalitions(self) -> NDArray[np.bool_]:
         """bool (n, n_players), in the order of evaluation."""
-        packed = np.frombuffer(b"".join(self._place), dtype=np.uint8).reshape(len(self._place), -1)
+        packed = np.frombuffer(b"".join(self._place), dtype=np.uint8).reshape(len(self._place), -(-self.n_players // 8))
         return np.unpackbits(packed, axis=1, count=self.n_players).astype(bool)
 
     @property

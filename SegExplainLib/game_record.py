@@ -34,6 +34,8 @@ class GameRecord:
         class_names: Name -> channel of each class that can be explained.
         own_prediction: bool (n_channels, n_voxels) over the ROI's voxels in C order, of the unperturbed CT.
         reference: Same shape, the y that the tallies were made with.
+        reference_class: Class whose reference is a given mask; empty when every class is measured against its own
+            unperturbed prediction.
         fingerprints: Part of the game -> sha256: two games with equal fingerprints give equal tallies.
     """
 
@@ -44,6 +46,7 @@ class GameRecord:
     class_names: dict[str, int]
     own_prediction: NDArray[np.bool_]
     reference: NDArray[np.bool_]
+    reference_class: str
     fingerprints: dict[str, str]
 
     def channel_of(self, class_name: str) -> int:
@@ -81,6 +84,7 @@ class GameRecord:
             "names": list(self.partition.names),
             "kind": self.partition.kind,
             "class_names": self.class_names,
+            "reference_class": self.reference_class,
             "fingerprints": self.fingerprints,
         }
         with atomic_path(path) as temporary, temporary.open("wb") as file:
@@ -129,6 +133,7 @@ class GameRecord:
             header["class_names"],
             part["own_prediction"],
             part["reference"],
+            header["reference_class"],
             header["fingerprints"],
         )
 

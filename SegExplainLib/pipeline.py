@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -32,7 +31,7 @@ from SegExplainLib.removal.inpaint import inpaint_fill
 from SegExplainLib.removal.local_mean import local_mean_fill
 from SegExplainLib.results_folder import refuse_finished, write_results
 from SegExplainLib.roi import parse_roi, roi_mask
-from SegExplainLib.shapley.exact import exact_shapley
+from SegExplainLib.shapley.exact import MOST_PLAYERS, exact_shapley
 from SegExplainLib.shapley.kernel_regression import kernel_shap
 from SegExplainLib.shapley.leverage import leverage_shap
 from SegExplainLib.shapley.permutation import permutation_shapley
@@ -54,7 +53,6 @@ REMOVALS: dict[str, Callable[..., NDArray[np.float32]]] = {
     "blur": blur_fill,
     "inpaint": inpaint_fill,
 }
-LARGEST_EXACT = 16
 MANY_UNITS = 400
 SMALLEST_BUDGET: dict[str, Callable[[int], int]] = {
     "kernel-shap": lambda n: 2 * n + 4,
@@ -62,6 +60,7 @@ SMALLEST_BUDGET: dict[str, Callable[[int], int]] = {
     "permutation": lambda n: 4 * n - 2,
     "shap": lambda n: 2 * n + 2,
     "captum": lambda n: 2 * n + 2,
+    "exact": lambda n: 2**n,
 }
 
 
@@ -76,7 +75,7 @@ def explain(
     """
     progress = progress or Progress()
     check_request(request)
-    request = with_absolute_paths(request)
+    request = request.with_paths_from(Path.cwd())
     refuse_finished(out, resume=resume)
     question = prepared_question(request, progress)
     segmenter, case, partition = question.segmenter, question.case, question.partition
@@ -93,9 +92,19 @@ def explain(
         require_free_space(out, 60 * 2**20 + 12 * case.ct.array.size)
         if resume and (out / RECORD_NAME).exists():
             record.take_over(GameRecord.load(out / RECORD_NAME))
+            progress.warn(
+                f"{len(record.table)} coalitions were taken over from an interrupted run; the counts of tiles and the "
+                "times tell of the rest."
+            )
     with progress.stage("evaluate coalitions"):
         estimate, scores = play(
-            ESTIMATORS[request.method], request, record, tallier=tallier, out=out, progress=progress
+            ESTIMATORS[request.method],
+            request,
+            record,
+            tolerance=request.tolerance,
+            tallier=tallier,
+            out=out,
+            progress=progress,
         )
     with progress.stage("write results"):
         counts = tallier.cache.counts.as_dict() | {"network_s": tallier.cache.runner.network_s}
@@ -148,14 +157,24 @@ def revalue(results: Path, out: Path, *, target: str, value: str, progress: Prog
     with progress.stage("read results"):
         earlier = ResultManifest.read(results)
         record = GameRecord.load(results / RECORD_NAME)
-        request = replace(ExplainRequest.from_mapping(earlier.request), target=target, value=value, tolerance=0.0)
+        request = replace(ExplainRequest.from_mapping(earlier.request), target=target, value=value)
         if earlier.estimate["stop_reason"] == "tolerance":
             request = replace(request, budget=int(earlier.estimate["n_evaluations"]))
+        if request.reference and target != record.reference_class:
+            request = replace(request, reference="")
+            progress.warn(
+                f"The reference mask of that run is of {record.reference_class!r}; {target!r} is measured against the "
+                "network's own unperturbed prediction."
+            )
         check_request(request)
         refuse_finished(out, resume=False)
         ct = read_ct(request.ct, warn=progress.warn)
+        if any(record.fingerprints[part] != digest for part, digest in fingerprints_of(native_parts(ct)).items()):
+            raise InvalidRequest(f"{request.ct} is no longer the CT that was explained.", "Explain the new CT.")
     with progress.stage("evaluate coalitions"):
-        estimate, scores = play(ESTIMATORS[request.method], request, record, tallier=None, out=out, progress=progress)
+        estimate, scores = play(
+            ESTIMATORS[request.method], request, record, tolerance=0.0, tallier=None, out=out, progress=progress
+        )
     with progress.stage("write results"):
         return write_results(
             out,
@@ -211,20 +230,6 @@ def check_request(request: ExplainRequest) -> None:
     if problems:
         raise InvalidRequest(f"The request cannot be served: {'; '.join(problems)}.")
     parse_roi(request.roi)
-
-
-def with_absolute_paths(request: ExplainRequest) -> ExplainRequest:
-    """The request with the paths of existing files made absolute, so that its manifest means the same anywhere."""
-    given = {name: getattr(request, name) for name in ("ct", "model", "organs", "reference")}
-    found: dict[str, Any] = {name: str(Path(path).resolve()) for name, path in given.items() if _exists(path)}
-    return replace(request, **found)
-
-
-def _exists(path: str) -> bool:
-    try:
-        return bool(path) and Path(path).exists()
-    except OSError:  # a name that no file can have: the reader says so
-        return False
 
 
 def chosen_device(name: str) -> torch.device:
@@ -287,16 +292,14 @@ def with_budget(request: ExplainRequest, n_players: int) -> ExplainRequest:
         InvalidRequest: the budget cannot serve so many units.
     """
     every = 2**n_players
-    if request.method == "exact":
-        if n_players > LARGEST_EXACT:
-            raise InvalidRequest(
-                f"The exact method serves up to {LARGEST_EXACT} units; here are {n_players}.",
-                "Use --method kernel-shap, or fewer units (--units organs, a larger --unit-mm).",
-            )
-        return replace(request, budget=every)
-    if not request.budget:
-        return replace(request, budget=min(every, 2 * n_players + 2048))
+    if request.method == "exact" and n_players > MOST_PLAYERS:
+        raise InvalidRequest(
+            f"The exact method serves up to {MOST_PLAYERS} units; here are {n_players}.",
+            "Use --method kernel-shap, or fewer units (--units organs, a larger --unit-mm).",
+        )
     smallest = min(every, SMALLEST_BUDGET[request.method](n_players))
+    if not request.budget:
+        return replace(request, budget=max(smallest, min(every, 2 * n_players + 2048)))
     if request.budget < smallest:
         raise InvalidRequest(
             f"{n_players} units need at least {smallest} evaluations; the budget is {request.budget}.",
@@ -328,7 +331,14 @@ def tallier_for(
 ) -> RegionTallier:
     """The engine: runs the unperturbed tiles, and then whatever coalitions are asked for."""
     tiles = MaskedTiles(case.network_input.array, absent, partition.labels, case.region, device=segmenter.device)
-    cache = TileCache(segmenter, case.region, tiles, batch=request.batch, warn=progress.warn)
+    cache = TileCache(
+        segmenter,
+        case.region,
+        tiles,
+        batch=request.batch,
+        warn=progress.warn,
+        on_batch=progress.check_cancelled,
+    )
     tallier = RegionTallier(cache, case.region.mask, reference=None, is_exclusive=segmenter.is_exclusive)
     if not request.reference:
         return tallier
@@ -350,12 +360,14 @@ def record_for(
 ) -> GameRecord:
     """An empty record of the game that is about to be played."""
     reference = tallier.reference.cpu().numpy()
-    weights = [parameter.detach().float().cpu().numpy().ravel() for parameter in segmenter.network.parameters()]
+    weights = [value.detach().double().cpu().numpy().ravel() for value in segmenter.network.state_dict().values()]
     fingerprints = fingerprints_of(
         {
             "the CT": case.network_input.array,
+            **native_parts(case.ct),
             "the model": np.concatenate(weights) if weights else np.zeros(0),
-            "the model's settings": f"{segmenter.name} {request.folds} {request.mirroring}",
+            "the model's settings": f"{request.folds} {request.mirroring}",
+            "the tiles": np.concatenate([case.tiles.starts.ravel(), case.tiles.weights.numpy().ravel()]),
             "the ROI": case.roi,
             "the units": partition.labels,
             "the removal": absent,
@@ -370,5 +382,11 @@ def record_for(
         {entry.name: entry.channel for entry in segmenter.classes},
         tallier.own_prediction.cpu().numpy(),
         reference,
+        request.target if request.reference else "",
         fingerprints,
     )
+
+
+def native_parts(ct: Volume) -> dict[str, NDArray]:
+    """What makes two CT files the same to us."""
+    return {"the CT's voxels": ct.array, "the CT's place": ct.grid.ijk_to_ras}

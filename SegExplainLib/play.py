@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from SegExplainLib.contract import ExplainRequest, InvalidRequest
+from SegExplainLib.contract import Cancelled, ExplainRequest, InvalidRequest
 from SegExplainLib.game import RegionGame, RegionTallier
 from SegExplainLib.game_record import RECORD_NAME, GameRecord
 from SegExplainLib.progress import Progress
@@ -26,6 +26,7 @@ def play(
     record: GameRecord,
     *,
     tallier: RegionTallier | None,
+    tolerance: float,
     out: Path,
     progress: Progress,
 ) -> tuple[ShapleyEstimate, dict[str, TargetScore]]:
@@ -37,6 +38,7 @@ def play(
         estimator: One of the pipeline's.
         request: With its budget filled in.
         record: Of the game; may hold coalitions already, which are not asked again.
+        tolerance: At which to stop; 0 plays a replay to its end.
         tallier: Asks the network for what the record lacks; None for a replay.
         out: Results folder.
         progress: Is told after each block.
@@ -53,22 +55,29 @@ def play(
         tallier=tallier,
         on_block=watch.block,
     )
+    estimate = None
     try:
-        estimate = None
-        for estimate in _started(estimator, request, game):
+        for estimate in _started(estimator, request, game, tolerance):
             watch.estimate(estimate)
+    except Cancelled as error:
+        error.hint = "Nothing had been evaluated yet."
+        if watch.has_news:
+            error.hint = f"What was evaluated is kept in {out}; give the same command with --resume to go on."
+        raise
     finally:
-        if tallier is not None and len(record.table) > 1:
+        if watch.has_news:
             record.save(out / RECORD_NAME)
     if estimate is None:
         raise InvalidRequest(f"A budget of {request.budget} gives no estimate.", "Raise --budget.")
     return estimate, scores
 
 
-def _started(estimator: Estimator, request: ExplainRequest, game: RegionGame) -> Iterator[ShapleyEstimate]:
+def _started(
+    estimator: Estimator, request: ExplainRequest, game: RegionGame, tolerance: float
+) -> Iterator[ShapleyEstimate]:
     """The estimator's stream; estimators check budget and number of players before they ask the game anything."""
     try:
-        return estimator(game, budget=request.budget, tolerance=request.tolerance, seed=request.seed)
+        return estimator(game, budget=request.budget, tolerance=tolerance, seed=request.seed)
     except ValueError as error:
         raise InvalidRequest(f"The estimator {request.method} refuses: {error}.") from error
 
@@ -87,7 +96,9 @@ def _scores(request: ExplainRequest, record: GameRecord) -> dict[str, TargetScor
         voxel_volume_ml = record.partition.grid.voxel_volume_ml
         return target_score(request.value, full[record.channel_of(name)], voxel_volume_ml=voxel_volume_ml, name=name)
 
-    return {request.target: score(request.target)} | _defined(score, record.class_names)
+    target = {request.target: score(request.target)}
+    # A given reference is the truth of one class: the others would be measured against their own prediction.
+    return target if request.reference else target | _defined(score, record.class_names)
 
 
 def _defined(score: Callable[[str], TargetScore], names: Iterable[str]) -> dict[str, TargetScore]:
@@ -112,10 +123,16 @@ class _Watch:
         self._progress = progress
         self._n_known = len(record.table)
         self._begin = self._saved = self._told = time.monotonic()
+        self._save_every_s = SAVE_EVERY_S
         self._total = request.budget
         self._error: float | None = None
         if tallier is not None:
             tallier.cache.runner.on_batch = self.batch
+
+    @property
+    def has_news(self) -> bool:
+        """Whether the network has evaluated what is worth keeping."""
+        return self._tallier is not None and len(self._record.table) > max(1, self._n_known)
 
     def batch(self) -> None:
         """After each call of the network: stop here when the user asked to, tell a few times a second."""
@@ -125,9 +142,11 @@ class _Watch:
 
     def block(self) -> None:
         """After each evaluated block: tell, and save now and then."""
-        if time.monotonic() - self._saved > SAVE_EVERY_S:
+        begin = time.monotonic()
+        if begin - self._saved > self._save_every_s:
             self._record.save(self._out / RECORD_NAME)
             self._saved = time.monotonic()
+            self._save_every_s = max(SAVE_EVERY_S, 50 * (self._saved - begin))  # a large case saves less often
         self._tell()
 
     def estimate(self, estimate: ShapleyEstimate) -> None:

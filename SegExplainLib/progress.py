@@ -40,7 +40,7 @@ class Progress:
         try:
             yield
         except SegExplainError as error:
-            error.add_note(f"while: {name}")
+            error.stage = error.stage or name
             raise
         finally:
             self.timings_s[name] = self.timings_s.get(name, 0.0) + time.perf_counter() - begin
@@ -65,10 +65,6 @@ class Progress:
             self.warnings.append(message)
             self._tell(Event(event="warning", stage=self._stage, message=message))
 
-    def partial(self, path: str, *, error: float | None) -> None:
-        """Tells that interim results lie at ``path``."""
-        self._tell(Event(event="partial", stage=self._stage, path=path, error=error))
-
     def cancel(self) -> None:
         """Asks the work to stop at its next step; safe from another thread or a signal handler."""
         self._cancel.set()
@@ -78,7 +74,7 @@ class Progress:
         Cancelled: somebody asked to stop.
         """
         if self._cancel.is_set():
-            raise Cancelled("The run was stopped by the user.", "What was evaluated is kept; go on with --resume.")
+            raise Cancelled("The run was stopped by the user.")
 
     def _tell(self, event: Event) -> None:
         if self.listener is not None:

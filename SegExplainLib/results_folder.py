@@ -2,7 +2,10 @@
 
 import csv
 import hashlib
+import math
+import os
 import shlex
+import shutil
 from dataclasses import asdict
 from pathlib import Path
 
@@ -36,8 +39,9 @@ def refuse_finished(out: Path, *, resume: bool) -> None:
     Raises:
         InvalidRequest: ``out`` holds finished results, or an interrupted run's while ``resume`` is off, or is a file.
     """
-    if out.is_file():
-        raise InvalidRequest(f"{out} is a file, not a folder.", "Give another --out.")
+    existing = next(folder for folder in (out, *out.absolute().parents) if folder.exists())
+    if not existing.is_dir() or not os.access(existing, os.W_OK):
+        raise InvalidRequest(f"{existing} is not a folder that can be written to.", "Give another --out.")
     if (out / MANIFEST_NAME).exists():
         raise InvalidRequest(f"{out} already holds finished results.", "Give another --out, or delete the folder.")
     if (out / RECORD_NAME).exists() and not resume:
@@ -77,6 +81,8 @@ def write_results(
     attribution = attribution_of(request, record, estimate, scores)
     findings = findings_of(request, estimate, model_name=model_name, device=device, counts=counts, progress=progress)
     channel = record.channel_of(request.target)
+    for stale in out.glob(".part-*"):
+        shutil.rmtree(stale) if stale.is_dir() else stale.unlink()
     predicted = _on_native(record, record.own_prediction[channel], ct)
     reference = _on_native(record, record.reference[channel], ct) if request.reference else None
     with atomic_folder(out, last=MANIFEST_NAME) as folder:
@@ -156,7 +162,7 @@ def findings_of(
     """What the report tells beyond the importances."""
     asked = counts.get("n_region_tiles", 0.0)
     if asked:
-        counts = counts | {"reuse_share": 1.0 - counts["n_network_tiles"] / asked}
+        counts = counts | {"reuse_share": 1.0 - (counts["n_network_tiles"] - counts["n_roi_tiles"]) / asked}
     return Findings(
         request=request,
         ct_name=Path(request.ct).name,
@@ -165,7 +171,7 @@ def findings_of(
         n_evaluations=estimate.n_evaluations,
         relative_error=estimate.relative_error,
         device=device,
-        interval_factor=student_t_quantile(0.975, estimate.degrees_of_freedom),
+        interval_factor=interval_factor(estimate),
         counts=counts,
         timings_s={name: round(seconds, 3) for name, seconds in progress.timings_s.items()},
         warnings=tuple(progress.warnings),
@@ -174,13 +180,19 @@ def findings_of(
     )
 
 
-def estimate_summary(estimate: ShapleyEstimate, attribution: Attribution) -> dict[str, float | int | str]:
-    """What the manifest keeps of an estimate."""
+def interval_factor(estimate: ShapleyEstimate) -> float:
+    """Half width of a 95 % interval in standard errors; the normal one where the method tells no errors at all."""
+    freedom = estimate.degrees_of_freedom
+    return student_t_quantile(0.975, freedom) if freedom > 0 else 1.96
+
+
+def estimate_summary(estimate: ShapleyEstimate, attribution: Attribution) -> dict[str, float | int | str | None]:
+    """What the manifest keeps of an estimate; a relative error that is not known or not finite is None."""
     return {
         "stop_reason": estimate.stop_reason or "cancelled",
         "n_evaluations": estimate.n_evaluations,
         "n_players": attribution.partition.n_players,
-        "relative_error": float(estimate.relative_error),
+        "relative_error": float(estimate.relative_error) if math.isfinite(estimate.relative_error) else None,
         "empty_value": attribution.empty_value,
         "full_value": attribution.full_value,
         "quantity": attribution.quantity,

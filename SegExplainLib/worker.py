@@ -4,11 +4,9 @@ import json
 from pathlib import Path
 from typing import TextIO
 
-from SegExplainLib.contract import Cancelled, Event, ExplainRequest, InvalidRequest, ResultManifest, SegExplainError
+from SegExplainLib.contract import Event, ExplainRequest, InvalidRequest, ResultManifest, SegExplainError
 from SegExplainLib.pipeline import explain
 from SegExplainLib.progress import Listener, Progress
-
-PATH_FIELDS = ("ct", "model", "organs", "reference")
 
 
 class EventFile:
@@ -43,11 +41,7 @@ def job_request(job: Path) -> ExplainRequest:
         raise InvalidRequest(f"{path} cannot be read as JSON ({error}).", "Mend the file.") from error
     if not isinstance(given, dict):
         raise InvalidRequest(f"{path} holds {type(given).__name__}, not an object.", "Mend the file.")
-    for name in PATH_FIELDS:
-        value = given.get(name)
-        if isinstance(value, str) and value and (job / value).exists():
-            given[name] = str((job / value).resolve())
-    return ExplainRequest.from_mapping(given)
+    return ExplainRequest.from_mapping(given).with_paths_from(job)
 
 
 def run_job(
@@ -56,19 +50,19 @@ def run_job(
     """Runs one job; every event goes to its ``events.jsonl`` and to ``listener``.
 
     Raises:
-        SegExplainError: after it has been told as a ``failed`` event.
+        SegExplainError: after it has been told as a ``failed`` event, unless there is no such folder to tell it in.
     """
-    request = job_request(job)
+    if not job.is_dir():
+        raise InvalidRequest(f"There is no job folder {job}.", "Make it, with a request.json in it.")
     with (job / "events.jsonl").open("a", encoding="utf-8") as file:
         tell = EventFile(file, listener)
         progress = progress or Progress()
         progress.listener = tell
         tell(Event(event="started", path=str(job)))
         try:
-            manifest = explain(request, job / "results", progress=progress, resume=resume)
+            manifest = explain(job_request(job), job / "results", progress=progress, resume=resume)
         except SegExplainError as error:
-            stage = "cancelled" if isinstance(error, Cancelled) else ""
-            tell(Event(event="failed", stage=stage, message=error.message, hint=error.hint))
+            tell(Event(event="failed", stage=error.stage, message=error.message, hint=error.hint))
             raise
         except Exception as error:
             tell(Event(event="failed", message=f"{type(error).__name__}: {error}", hint="See the log."))

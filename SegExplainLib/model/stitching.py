@@ -1,5 +1,6 @@
 """Tiles become one prediction: the weighted mean of the logits of all tiles that hold a voxel."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Self
@@ -8,7 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from SegExplainLib.contract import OutOfMemory
+from SegExplainLib.model.memory import require_memory
 from SegExplainLib.model.segmenter import NetworkInput, Segmenter
 from SegExplainLib.model.tile_runner import TileRunner
 from SegExplainLib.model.tiling import TileGrid
@@ -86,14 +87,10 @@ def fused_logits(segmenter: Segmenter, network_input: NetworkInput, progress: Pr
     """
     grid = segmenter.tile_grid(network_input.grid.shape_kji)
     image = torch.from_numpy(network_input.array)
-    try:
-        fused = torch.zeros((segmenter.n_channels, *grid.image_shape), dtype=torch.float32)
-    except (RuntimeError, MemoryError) as error:
-        gigabytes = segmenter.n_channels * np.prod(grid.image_shape) * 4 / 2**30
-        raise OutOfMemory(
-            f"The prediction of the whole CT takes {gigabytes:.1f} GiB, more than is free.",
-            "Give an organ map with --organs, or crop the CT.",
-        ) from error
+    n_bytes = 4 * segmenter.n_channels * math.prod(grid.image_shape)
+    hint = "Give an organ map with --organs, or crop the CT."
+    require_memory(n_bytes, torch.device("cpu"), what="The prediction of the whole CT", hint=hint)
+    fused = torch.zeros((segmenter.n_channels, *grid.image_shape), dtype=torch.float32)
 
     def make_tiles(jobs: Sequence[int]) -> torch.Tensor:
         return torch.stack([image[:, *grid.slices(tile)] for tile in jobs]).to(segmenter.device)
@@ -101,7 +98,7 @@ def fused_logits(segmenter: Segmenter, network_input: NetworkInput, progress: Pr
     def take(tile: int, logits: torch.Tensor) -> None:
         fused[:, *grid.slices(tile)] += logits.float().cpu() * grid.weights
 
-    runner = TileRunner(segmenter, warn=progress.warn)
-    runner.on_batch = lambda: progress.step(runner.n_tiles, grid.n_tiles)
+    runner = TileRunner(segmenter, grid.tile_shape, warn=progress.warn)
+    runner.on_batch = lambda: progress.step(runner.n_tiles, grid.n_tiles, tiles=runner.n_tiles)
     runner.run(grid.n_tiles, make_tiles, take)
     return fused.div_(grid.weight_sum)

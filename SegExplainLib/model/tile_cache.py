@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from SegExplainLib.model.memory import require_memory, told_when_full
 from SegExplainLib.model.segmenter import Segmenter
 from SegExplainLib.model.stitching import RegionTiles
 from SegExplainLib.model.tile_runner import TileRunner
@@ -21,6 +22,8 @@ from SegExplainLib.model.tile_runner import TileRunner
 ACCUMULATOR_BYTES = 512 * 2**20
 KEPT_BYTES = 1024 * 2**20
 LARGEST_BLOCK = 16  # an interrupted block is lost, and what blocks have in common is kept anyway
+
+TOO_LARGE_HINT = "Choose a smaller ROI, or --device cpu where the host has more memory."
 
 Pattern = tuple[int, bytes]
 """A tile, by its place among the region's tiles, and the packed presence bits of the players inside it."""
@@ -35,6 +38,7 @@ class TileCounts:
         n_region_tiles: Tiles of the region times coalitions: the cost with no reuse.
         n_touched_tiles: Those that hold an absent player: the cost when only untouched tiles are reused.
         n_network_tiles: Tiles run through the network, the unperturbed ones included.
+        unperturbed_bytes: Bytes of the region's logits for the unperturbed CT, tile by tile and fused: held throughout.
         kept_bytes_peak: Most bytes of tile results held for later coalitions.
         accumulator_bytes_peak: Most bytes of fused logits held at once.
     """
@@ -43,6 +47,7 @@ class TileCounts:
     n_region_tiles: int = 0
     n_touched_tiles: int = 0
     n_network_tiles: int = 0
+    unperturbed_bytes: int = 0
     kept_bytes_peak: int = 0
     accumulator_bytes_peak: int = 0
 
@@ -90,6 +95,7 @@ class TileCache:
         tiles: Makes masked tiles.
         batch: Tiles in one network call, 0 for automatic.
         warn: Is told when memory runs short.
+        on_batch: As ``TileRunner.on_batch``, also while the unperturbed tiles run.
         accumulator_bytes: Most bytes for the fused logits of one block of coalitions (one coalition at least).
         kept_bytes: Most bytes of tile results kept between blocks; 0 keeps none.
 
@@ -106,6 +112,7 @@ class TileCache:
         *,
         batch: int = 0,
         warn: Callable[[str], None] | None = None,
+        on_batch: Callable[[], None] | None = None,
         accumulator_bytes: int = ACCUMULATOR_BYTES,
         kept_bytes: int = KEPT_BYTES,
     ) -> None:
@@ -115,11 +122,19 @@ class TileCache:
         self._kept: dict[Pattern, torch.Tensor] = {}
         self._kept_bytes = 0
         self._uses_ahead: Counter[Pattern] = Counter()
-        self.runner = TileRunner(segmenter, batch=batch, warn=warn)
+        self.runner = TileRunner(segmenter, region.grid.tile_shape, batch=batch, warn=warn)
+        if on_batch is not None:
+            self.runner.on_batch = on_batch
         self.counts = TileCounts()
         self._full_parts: list[torch.Tensor] = []
-        self._full = self._run_unperturbed(segmenter)
-        self._block = int(np.clip(accumulator_bytes // (self._full.numel() * 4), 1, LARGEST_BLOCK))
+        n_voxels = region.mask.size + sum(share.numel() for share in region.shares)
+        self.counts.unperturbed_bytes = 4 * segmenter.n_channels * n_voxels
+        coalition_bytes = 4 * segmenter.n_channels * region.mask.size
+        need = self.counts.unperturbed_bytes + coalition_bytes
+        require_memory(need, segmenter.device, what="The logits of the ROI's tiles", hint=TOO_LARGE_HINT)
+        with told_when_full("The prediction of the ROI", TOO_LARGE_HINT):
+            self._full = self._run_unperturbed(segmenter)
+        self._block = int(np.clip(accumulator_bytes // coalition_bytes, 1, LARGEST_BLOCK))
 
     @property
     def full_logits(self) -> torch.Tensor:
@@ -153,7 +168,8 @@ class TileCache:
     def _fused_block(
         self, coalitions: NDArray, rows: NDArray, patterns: list[list[Pattern]], touched: NDArray
     ) -> torch.Tensor:
-        logits = self._full.expand(len(rows), *self._full.shape).clone()
+        with told_when_full("The logits of one coalition", TOO_LARGE_HINT):
+            logits = self._full.expand(len(rows), *self._full.shape).clone()
         self.counts.accumulator_bytes_peak = max(self.counts.accumulator_bytes_peak, logits.numel() * 4)
         users: dict[Pattern, list[int]] = {}
         for position, row in enumerate(rows):

@@ -1,5 +1,6 @@
 """Run the network on batches of tiles: as large as pays, smaller when memory is short, every run counted."""
 
+import math
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -7,12 +8,16 @@ from concurrent.futures import ThreadPoolExecutor
 import torch
 
 from SegExplainLib.contract import OutOfMemory, UnusableModel
+from SegExplainLib.model.memory import is_out_of_memory
 from SegExplainLib.model.segmenter import Segmenter
 
 LARGEST_BATCH = 32
 WORTHWHILE_GAIN = 1.05
 # Two small tiles in one call cost a CPU about 40 % less than one by one: torch then takes faster convolutions.
 CPU_BATCH = 2
+# Rough bytes of activations for a voxel of a tile, from a small U-Net; tiles beyond the budget run one at a time.
+ACTIVATION_BYTES = 1000
+SIDE_BY_SIDE_BYTES = 2 * 2**30
 
 MakeTiles = Callable[[Sequence[int]], torch.Tensor]
 
@@ -21,10 +26,17 @@ class TileRunner:
     """Calls the network on tiles that are made batch by batch.
 
     On an accelerator one batch runs at a time; with ``batch=0`` its size doubles while the time for one tile falls by
-    5 % or more. On a CPU as many batches run side by side as torch has threads, each on one thread: small tiles do not
-    feed several threads, and threads that wait for each other stand still when the machine has other work. There the
-    automatic size is fixed, so that results are the same bit for bit. When memory runs out the batch is halved, tried
-    again, and the user told.
+    5 % or more. On a CPU as many batches run side by side as torch has threads and as fit into 2 GiB by a rough count,
+    each on one thread: small tiles do not feed several threads, and threads that wait for each other stand still when
+    the machine has other work. There the automatic size is fixed, so that the same run gives the same bits. (Another
+    order of tiles, as in a run that is resumed, may change the last digits.) When memory runs out the batch is halved,
+    tried again, and the user told.
+
+    Args:
+        segmenter: The network.
+        tile_shape: (k, j, i) of a tile.
+        batch: Tiles in one call, 0 for automatic.
+        warn: Is told when memory runs short.
 
     Attributes:
         batch: Tiles in one call, as it stands now.
@@ -33,14 +45,23 @@ class TileRunner:
         network_s: Seconds spent in the network, the mean over batches that ran side by side.
     """
 
-    def __init__(self, segmenter: Segmenter, *, batch: int = 0, warn: Callable[[str], None] | None = None) -> None:
+    def __init__(
+        self,
+        segmenter: Segmenter,
+        tile_shape: tuple[int, int, int],
+        *,
+        batch: int = 0,
+        warn: Callable[[str], None] | None = None,
+    ) -> None:
         self._segmenter = segmenter
         self._warn = warn or (lambda _message: None)
         is_cpu = segmenter.device.type == "cpu"
         self._is_growing = batch == 0 and not is_cpu
         self._best_rate = 0.0
-        self._n_workers = torch.get_num_threads() if is_cpu else 1
-        self.batch = batch or (CPU_BATCH if is_cpu else 1)
+        tile_bytes = math.prod(tile_shape) * (ACTIVATION_BYTES + 4 * segmenter.n_channels)
+        n_fitting = max(1, SIDE_BY_SIDE_BYTES // tile_bytes)
+        self.batch = batch or (min(CPU_BATCH, n_fitting) if is_cpu else 1)
+        self._n_workers = max(1, min(torch.get_num_threads(), n_fitting // self.batch)) if is_cpu else 1
         self.on_batch: Callable[[], None] = lambda: None
         self.n_tiles = 0
         self.network_s = 0.0
@@ -57,17 +78,26 @@ class TileRunner:
             OutOfMemory: one tile alone does not fit.
             UnusableModel: the network gives values that are not finite.
         """
-        with ThreadPoolExecutor(self._n_workers, initializer=_use_one_thread) as pool:
-            done = 0
-            while done < n_jobs:
-                last = min(done + self.batch * self._n_workers, n_jobs)
-                batches = [range(b, min(b + self.batch, last)) for b in range(done, last, self.batch)]
-                results = self._results_or_smaller_batch(pool, batches, make_tiles)
-                for jobs, logits in zip(batches, results):
-                    for job, tile_logits in zip(jobs, logits, strict=True):
-                        take(job, tile_logits)
-                    done = jobs.stop
-                self.on_batch()
+        n_threads = torch.get_num_threads()
+        try:
+            with ThreadPoolExecutor(self._n_workers, initializer=_use_one_thread) as pool:
+                self._run(pool, n_jobs, make_tiles, take)
+        finally:
+            torch.set_num_threads(n_threads)  # what a worker sets is what later threads would start with
+
+    def _run(
+        self, pool: ThreadPoolExecutor, n_jobs: int, make_tiles: MakeTiles, take: Callable[[int, torch.Tensor], None]
+    ) -> None:
+        done = 0
+        while done < n_jobs:
+            last = min(done + self.batch * self._n_workers, n_jobs)
+            batches = [range(b, min(b + self.batch, last)) for b in range(done, last, self.batch)]
+            results = self._results_or_smaller_batch(pool, batches, make_tiles)
+            for jobs, logits in zip(batches, results):
+                for job, tile_logits in zip(jobs, logits, strict=True):
+                    take(job, tile_logits)
+                done = jobs.stop
+            self.on_batch()
 
     def _results_or_smaller_batch(
         self, pool: ThreadPoolExecutor, batches: list[range], make_tiles: MakeTiles
@@ -75,17 +105,17 @@ class TileRunner:
         """Logits of each batch, or none of them after the batch has been made smaller."""
         begin = time.perf_counter()
         try:
-            if self._segmenter.device.type == "cpu":
+            if self._n_workers > 1:
                 timed = list(pool.map(lambda jobs: self._timed_logits(make_tiles(jobs)), batches))
             else:
-                # In the caller's thread: convolution plans of CUDA are cached for each thread anew.
+                # In the caller's thread, with all its threads; and CUDA caches convolution plans for each thread anew.
                 timed = [self._timed_logits(make_tiles(jobs)) for jobs in batches]
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
             self._shrink(error)
             return []
-        self.network_s += sum(seconds for _, seconds in timed) / self._n_workers
+        self.network_s += sum(seconds for _, seconds in timed) / len(timed)
         self._account(sum(len(jobs) for jobs in batches), time.perf_counter() - begin)
         return [logits for logits, _ in timed]
 
@@ -117,19 +147,13 @@ class TileRunner:
         if not self._is_growing or n_jobs < self.batch:
             return
         rate = n_jobs / seconds
-        if rate > self._best_rate * WORTHWHILE_GAIN and self.batch < LARGEST_BATCH:
-            self._best_rate, self.batch = rate, self.batch * 2
-        else:
+        if rate <= self._best_rate * WORTHWHILE_GAIN:
             self.batch, self._is_growing = max(1, self.batch // 2), False
+        elif self.batch >= LARGEST_BATCH:
+            self._is_growing = False
+        else:
+            self._best_rate, self.batch = rate, self.batch * 2
 
 
 def _use_one_thread() -> None:
     torch.set_num_threads(1)
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """True for an allocation that failed, on an accelerator or on the host."""
-    if isinstance(error, MemoryError | torch.cuda.OutOfMemoryError):
-        return True
-    text = str(error).lower()
-    return "out of memory" in text or "not enough memory" in text or "can't allocate memory" in text

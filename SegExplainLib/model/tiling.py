@@ -41,11 +41,6 @@ class TileGrid:
         """Tiles of the whole image."""
         return len(self.starts)
 
-    @property
-    def n_tile_voxels(self) -> int:
-        """Voxels of one tile."""
-        return int(np.prod(self.tile_shape))
-
     def slices(self, tile: int) -> tuple[slice, slice, slice]:
         """Where tile number ``tile`` lies in the image."""
         k, j, i = (slice(int(s), int(s) + n) for s, n in zip(self.starts[tile], self.tile_shape, strict=True))

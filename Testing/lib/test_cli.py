@@ -85,6 +85,20 @@ def test_an_image_that_is_no_ct_is_refused(a_question, tmp_path, spoil, says):
     assert not (tmp_path / "seg.nrrd").exists()
 
 
+def test_a_results_folder_may_be_given_as_a_dot(the_answer, monkeypatch):
+    monkeypatch.chdir(the_answer[0])
+    result = run("revalue", ".", "--target", "heart/atrium", "--value", "dice")
+    assert result.exit_code == 1
+    assert "heart/atrium" in spoken(result)
+
+
+def test_an_out_folder_under_a_file_is_refused_before_the_work(a_question):
+    words = ("--model", MODEL, "--target", "liver", "--roi", "ijk:0,9,0,9,0,9", "--out", Path(a_question.ct) / "x")
+    result = run("explain", a_question.ct, *words)
+    assert result.exit_code == 1
+    assert "not a folder" in spoken(result)
+
+
 def test_a_batch_that_is_no_number_is_refused(a_question):
     result = run(
         "explain", a_question.ct, "--model", MODEL, "--target", "liver", "--roi", "ijk:0,1,0,1,0,1", "--batch", "x"

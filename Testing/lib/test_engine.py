@@ -1,4 +1,4 @@
-"""The decisive test: cached fused logits equal an uncached full-volume sliding window, for every tiler, unit and removal."""
+"""The decisive test: cached logits equal an uncached full-volume sliding window, for every tiler, unit, removal."""
 
 import numpy as np
 import pytest

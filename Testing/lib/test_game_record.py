@@ -27,6 +27,7 @@ def a_record(*, n=5, seed=0, ct="one"):
         {"leber": 1, "näse": 2},
         prediction,
         ~prediction,
+        "",
         fingerprints_of({"the CT": ct}),
     )
 

@@ -112,7 +112,8 @@ def test_a_cancelled_run_keeps_what_it_has_and_goes_on_to_the_same_answer(a_ques
     with pytest.raises(InvalidRequest, match="the removal differ"):
         explain(replace(a_question, removal="mean"), out, resume=True)
     manifest = explain(a_question, out, resume=True)
-    assert manifest.files["players.csv"] == the_answer[1].files["players.csv"]
+    # Tiles meet in other batches after a resumption, which moves the last digits of float32.
+    assert players_of(out) == pytest.approx(players_of(the_answer[0]), abs=1e-4)
     assert manifest.counts["n_coalitions"] == len(GameRecord.load(out / "coalitions.npz").table) - n_kept
 
 
@@ -127,7 +128,10 @@ def test_a_job_folder_is_served_with_relative_paths_and_tells_its_events(a_quest
     (job / "inputs").mkdir(parents=True)
     for name in ("ct.nrrd", "organs.nrrd", "organs.json"):
         (job / "inputs" / name).write_bytes((a_small_torso / name).read_bytes())
-    request = replace(a_question, ct="inputs/ct.nrrd", organs="inputs/organs.nrrd", roi="segment:liver", target="liver")
+    mask = sitk.ReadImage(a_question.organs) == 5
+    sitk.WriteImage(mask, str(job / "inputs" / "roi.nrrd"))
+    request = replace(a_question, ct="inputs/ct.nrrd", organs="inputs/organs.nrrd", target="liver")
+    request = replace(request, roi="mask:inputs/roi.nrrd")
     (job / "request.json").write_text(replace(request, budget=28).to_json())
     run_job(job)
     events = [json.loads(line) for line in (job / "events.jsonl").read_text().splitlines()]
@@ -148,6 +152,41 @@ def test_a_failed_job_tells_why(tmp_path):
     assert last["event"] == "failed"
     assert "none.nrrd" in last["message"]
     assert not (tmp_path / "results").exists()
+
+
+@pytest.mark.parametrize("method", ["permutation", "shap", "captum"])
+def test_every_method_leaves_results_that_add_up(a_question, tmp_path, method):
+    manifest = explain(replace(a_question, method=method, budget=46), tmp_path / "out")
+    ends = manifest.estimate
+    # captum holds the sum by a large weight only
+    gap = sum(players_of(tmp_path / "out").values()) - (ends["full_value"] - ends["empty_value"])
+    assert abs(gap) < 1e-3 * abs(ends["full_value"])
+    json.loads((tmp_path / "out" / "manifest.json").read_text(), parse_constant=pytest.fail)
+
+
+def test_a_reference_of_one_class_is_not_held_against_another(a_question, tmp_path):
+    organs, header = nrrd.read(a_question.organs, index_order="C")
+    nrrd.write(str(tmp_path / "mask.nrrd"), (organs == 8).astype(np.uint8), header, index_order="C")
+    request = replace(a_question, reference=str(tmp_path / "mask.nrrd"), value="dice", budget=28)
+    explain(request, tmp_path / "out")
+    progress = Progress()
+    other = revalue(tmp_path / "out", tmp_path / "other", target="liver", value="soft-volume", progress=progress)
+    assert other.request["reference"] == ""
+    assert any("own unperturbed prediction" in warning for warning in progress.warnings)
+    same = revalue(tmp_path / "out", tmp_path / "same", target="kidney_right", value="dice")
+    assert same.request["reference"]
+    assert same.estimate["full_value"] < 1.0
+
+
+def test_results_of_a_ct_that_has_changed_are_not_revalued(the_answer, a_question, tmp_path):
+    ct = sitk.ReadImage(a_question.ct)
+    original = Path(a_question.ct).read_bytes()
+    try:
+        sitk.WriteImage(ct + 100.0, a_question.ct)
+        with pytest.raises(InvalidRequest, match="no longer the CT"):
+            revalue(the_answer[0], tmp_path / "out", target="liver", value="soft-volume")
+    finally:
+        Path(a_question.ct).write_bytes(original)
 
 
 @pytest.mark.parametrize("units", ["fcc", "hybrid"])
@@ -194,6 +233,7 @@ def test_a_prediction_by_our_tiles_is_written_on_the_cts_grid(a_question, tmp_pa
         ({"removal": "noise"}, "removal"),
         ({"method": "exact", "units": "fcc", "unit_mm": 40.0}, "16"),
         ({"budget": 5}, "at least"),
+        ({"method": "exact", "budget": 32}, "at least"),
         ({"device": "cuda:7"}, "device"),
         ({"value": "dice", "roi": "ijk:0,3,0,3,0,3"}, "no voxel of"),
         ({"organs": "missing.nrrd"}, "missing.nrrd"),
