@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from SegExplainLib.contract import ExplainRequest, ResultManifest, UnusableModel
+from SegExplainLib.contract import Cancelled, ExplainRequest, ResultManifest, UnusableModel
 from SegExplainLib.organ_map import OrganMap, write_organ_map
 from SegExplainLib.phantom import DEMO_SEED, make_torso
 from SegExplainLib.pipeline import explain
@@ -47,4 +47,8 @@ def run_demo(out: Path, *, progress: Progress) -> ResultManifest:
         method="leverage-shap",
         tolerance=0.08,
     )
-    return explain(request, out / "results", progress=progress, resume=True)
+    try:
+        return explain(request, out / "results", progress=progress, resume=True)
+    except Cancelled as error:
+        error.hint = "Run the demo again to go on."
+        raise

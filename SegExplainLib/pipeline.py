@@ -36,7 +36,7 @@ from SegExplainLib.shapley.kernel_regression import kernel_shap
 from SegExplainLib.shapley.leverage import leverage_shap
 from SegExplainLib.shapley.permutation import permutation_shapley
 from SegExplainLib.volume import Volume, resampled_nearest
-from SegExplainLib.volume_io import read_ct, read_mask
+from SegExplainLib.volume_io import LABEL_SUFFIXES, read_ct, read_mask
 
 ESTIMATORS: dict[str, Estimator] = {
     "kernel-shap": kernel_shap,
@@ -136,8 +136,13 @@ def predict(
     """The model's own segmentation on the CT's grid, by our tiles, written to ``out`` (.nii.gz, .nrrd or .mha).
 
     The names of the labels are written beside it, so that it can serve as an organ map.
+
+    Raises:
+        SegExplainError: of the kind that fits; a name that cannot be written is told before the work.
     """
     progress = progress or Progress()
+    if not out.name.lower().endswith(LABEL_SUFFIXES):
+        raise InvalidRequest(f"Labels cannot be written as {out.name}.", f"Choose one of {', '.join(LABEL_SUFFIXES)}.")
     with progress.stage("load model"):
         segmenter = load_segmenter(
             model, device=chosen_device(device), trust=trust_model, folds=folds, mirroring=mirroring
@@ -152,7 +157,11 @@ def predict(
 
 
 def revalue(results: Path, out: Path, *, target: str, value: str, progress: Progress | None = None) -> ResultManifest:
-    """Another class or value function from the coalitions of a finished run; the network is not asked."""
+    """Another class or value function from the coalitions of a finished run; the network is not asked.
+
+    Raises:
+        InvalidRequest: the results are not finished, the CT has changed, or the quantity is undefined for the class.
+    """
     progress = progress or Progress()
     with progress.stage("read results"):
         earlier = ResultManifest.read(results)
@@ -183,7 +192,7 @@ def revalue(results: Path, out: Path, *, target: str, value: str, progress: Prog
             estimate=estimate,
             scores=scores,
             ct=ct,
-            model_name=earlier.request["model"],
+            model_name=Path(request.model).name,
             device=earlier.device,
             counts=earlier.counts,
             progress=progress,
@@ -240,14 +249,15 @@ def chosen_device(name: str) -> torch.device:
     """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    hint = "Use --device auto or cpu."
     try:
         device = torch.device(name)
         torch.zeros(1, device=device)
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         reason = str(error).splitlines()[0]
-        raise InvalidRequest(
-            f"The device {name!r} cannot be used here ({reason}).", "Use --device auto or cpu."
-        ) from error
+        raise InvalidRequest(f"The device {name!r} cannot be used here ({reason}).", hint) from error
+    if device.type not in ("cpu", "cuda"):
+        raise InvalidRequest(f"The device {name!r} has no float64, in which tallies are summed.", hint)
     return device
 
 
