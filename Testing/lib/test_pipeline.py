@@ -168,6 +168,7 @@ def test_a_reference_of_one_class_is_not_held_against_another(a_question, tmp_pa
     organs, header = nrrd.read(a_question.organs, index_order="C")
     nrrd.write(str(tmp_path / "mask.nrrd"), (organs == 8).astype(np.uint8), header, index_order="C")
     request = replace(a_question, reference=str(tmp_path / "mask.nrrd"), value="dice", budget=28)
+    request = replace(request, roi="segment:kidney_right+30")
     explain(request, tmp_path / "out")
     progress = Progress()
     other = revalue(tmp_path / "out", tmp_path / "other", target="liver", value="soft-volume", progress=progress)
