@@ -54,6 +54,7 @@ REMOVALS: dict[str, Callable[..., NDArray[np.float32]]] = {
     "inpaint": inpaint_fill,
 }
 MANY_UNITS = 400
+FEW_COALITIONS = 256
 SMALLEST_BUDGET: dict[str, Callable[[int], int]] = {
     "kernel-shap": lambda n: 2 * n + 4,
     "leverage-shap": lambda n: 2 * n + 4,
@@ -296,7 +297,7 @@ def players_for(
 
 
 def with_budget(request: ExplainRequest, n_players: int) -> ExplainRequest:
-    """The request with an automatic budget filled in: shap's rule, 2 n + 2048, or every coalition where that is less.
+    """The request with an automatic budget filled in: shap's rule, 2 n + 2048; every coalition where these are few.
 
     Raises:
         InvalidRequest: the budget cannot serve so many units.
@@ -309,7 +310,9 @@ def with_budget(request: ExplainRequest, n_players: int) -> ExplainRequest:
         )
     smallest = min(every, SMALLEST_BUDGET[request.method](n_players))
     if not request.budget:
-        return replace(request, budget=max(smallest, min(every, 2 * n_players + 2048)))
+        # Few units are enumerated, exactly; from some on, sampling meets the tolerance with fewer evaluations.
+        sampled = max(smallest, min(every - 1, 2 * n_players + 2048))
+        return replace(request, budget=every if every <= FEW_COALITIONS or request.method == "exact" else sampled)
     if request.budget < smallest:
         raise InvalidRequest(
             f"{n_players} units need at least {smallest} evaluations; the budget is {request.budget}.",
