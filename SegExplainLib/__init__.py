@@ -4,14 +4,16 @@ The package, from the top of the import order down::
 
     __main__  cli  worker      how a job is started: a shell, Slicer, a job folder
     pipeline                   explain(): the whole story, top to bottom
-    report/                    tables, maps, plots, the page a clinician reads
-    attribution                importances on units and on voxels
-    game                       coalitions -> values: removal + tiles + target
+    question  play             a request becomes a case with players; an estimator plays its game
+    results_folder             a finished run as a folder
+    report/  game_record       tables, maps, plots, the page a clinician reads; a game on disk
+    attribution  game          importances on units; coalitions -> values: removal + tiles + target
     removal  target            what "absent" looks like; what number is explained
-    case                       CT + ROI + network -> PreparedCase
+    case  roi  peer_shapley    CT + ROI + network -> PreparedCase; shap's and captum's estimators
     model/  players/  shapley/ the network and its tiles; who plays; the estimators
-    volume  phantom            voxels with a place in the patient; a synthetic torso
-    contract  progress         requests, results, events, errors (standard library only)
+    organ_map  volume_io       organ label maps; reading and writing
+    images/  phantom/  volume  files from outside; a synthetic torso; voxels with a place in the patient
+    progress  atomic  contract requests, results, events, errors, whole files (standard library only)
 
 Importing this package imports nothing else.
 """

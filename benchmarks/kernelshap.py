@@ -24,14 +24,11 @@ from SegExplainLib.game_record import GameRecord
 from SegExplainLib.model.segmenter import class_named
 from SegExplainLib.pipeline import (
     ESTIMATORS,
-    Question,
     absent_for,
-    prepared_question,
-    record_for,
-    tallier_for,
     with_budget,
 )
 from SegExplainLib.progress import Progress
+from SegExplainLib.question import Question, prepared_question, record_for, tallier_for
 from SegExplainLib.target import TargetScore, region_tally, target_score
 
 

@@ -15,7 +15,7 @@ LEVELS = [
     ["cli"],
     ["worker", "demo", "doctor", "progress_bar"],
     ["pipeline"],
-    ["play", "results_folder"],
+    ["play", "question", "results_folder"],
     ["report", "game_record"],
     ["attribution", "game"],
     ["removal", "target"],

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from SegExplainLib import pipeline
+from SegExplainLib import pipeline, question
 from SegExplainLib.contract import Cancelled, ExplainRequest, InvalidRequest, ResultManifest
 from SegExplainLib.demo import demo_model_folder
 from SegExplainLib.game_record import GameRecord
@@ -88,6 +88,7 @@ def test_another_class_and_value_come_from_the_same_run_without_the_network(the_
         raise AssertionError("the network was asked")
 
     monkeypatch.setattr(pipeline, "load_segmenter", no_network)
+    monkeypatch.setattr(question, "load_segmenter", no_network)
     out, manifest, _ = the_answer
     same = revalue(out, tmp_path / "same", target="kidney_right", value="soft-volume")
     assert players_of(tmp_path / "same") == players_of(out)
