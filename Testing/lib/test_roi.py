@@ -7,7 +7,7 @@ from scipy import ndimage
 
 from SegExplainLib.contract import GeometryMismatch, InvalidRequest
 from SegExplainLib.organ_map import OrganMap
-from SegExplainLib.roi import IndexBox, MaskFile, OrganSegment, PatientBox, parse_roi, roi_mask, widened
+from SegExplainLib.roi import FACE_MM, IndexBox, MaskFile, OrganSegment, PatientBox, parse_roi, roi_mask, widened
 from SegExplainLib.volume import Volume, VoxelGrid
 from SegExplainLib.volume_io import write_nrrd
 
@@ -111,7 +111,8 @@ def test_a_box_in_mm_holds_the_voxels_whose_centres_are_inside(axes, seed):
     centres = centres_of(ct.grid)
     rng = np.random.default_rng(seed)
     low, high = np.sort(rng.uniform(centres.min(axis=(0, 1, 2)) - 2, centres.max(axis=(0, 1, 2)) + 2, (2, 3)), axis=0)
-    expected = ((centres >= low) & (centres <= high)).all(axis=-1)
+    # A face counts in as far as FACE_MM beyond, as the box promises.
+    expected = ((centres >= low - FACE_MM) & (centres <= high + FACE_MM)).all(axis=-1)
     spec = "ras:" + ",".join(f"{a!r},{b!r}" for a, b in zip(low.tolist(), high.tolist()))
     if expected.any():
         assert np.array_equal(roi_mask(spec, ct, warn=lambda _: None), expected)
