@@ -264,7 +264,9 @@ class Event:
     """One line of a job's ``events.jsonl`` and of the worker's standard output.
 
     Attributes:
-        event: ``started | stage | progress | partial | warning | failed | finished``.
+        event: ``ready`` once a worker has started; then for each command ``started``, any of
+            ``stage | progress | partial | warning``, and last of all one of ``finished | failed``.
+        id: Of the command that the event belongs to; 0 where there is none.
         stage: Stage of the pipeline.
         message: For people.
         done: Units of work done in this stage.
@@ -274,9 +276,12 @@ class Event:
         tiles: Tiles run through the network so far, 0 when none are.
         path: File or folder the event speaks of.
         hint: What to do, with ``failed``.
+        kind: Name of the error's class, with ``failed``.
+        data: The answer to a question, with ``finished``; JSON-able.
     """
 
     event: str
+    id: int = 0
     stage: str = ""
     message: str = ""
     done: int = 0
@@ -286,10 +291,66 @@ class Event:
     tiles: int = 0
     path: str = ""
     hint: str = ""
+    kind: str = ""
+    data: dict[str, Any] = field(default_factory=dict)
 
     def to_json_line(self) -> str:
         """One line of JSON; empty fields are left out."""
-        told = {key: value for key, value in asdict(self).items() if value not in ("", None)}
+        told = {key: value for key, value in asdict(self).items() if value not in ("", None, {})}
         if self.error is not None and not math.isfinite(self.error):
             del told["error"]
         return json.dumps(told, allow_nan=False)
+
+    @classmethod
+    def from_json_line(cls, line: str) -> Self | None:
+        """The event of a line; None when it is none, such as what a library prints. Unknown keys are left out."""
+        try:
+            given = json.loads(line)
+        except ValueError:
+            return None
+        if not isinstance(given, dict) or not isinstance(given.get("event"), str):
+            return None
+        known = {entry.name for entry in fields(cls)}
+        return cls(**{key: value for key, value in given.items() if key in known})
+
+
+COMMANDS = ("check", "describe", "preview", "explain", "cancel", "quit")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Command:
+    """One line of the worker's standard input.
+
+    Attributes:
+        command: ``check`` what the installation can do; ``describe`` a model; ``preview`` what an explanation will
+            take; ``explain`` a job folder; ``cancel`` what is running; ``quit``.
+        id: Is repeated in every event of the command.
+        job: Job folder, with ``explain``.
+        resume: Go on with what an interrupted run left in the job folder, with ``explain``.
+        request: Fields of an ``ExplainRequest``, with ``describe`` (those of the model) and ``preview`` (all).
+    """
+
+    command: str
+    id: int = 0
+    job: str = ""
+    resume: bool = False
+    request: dict[str, Any] = field(default_factory=dict)
+
+    def to_json_line(self) -> str:
+        """One line of JSON; empty fields are left out."""
+        return json.dumps({key: value for key, value in asdict(self).items() if value not in ("", {})})
+
+    @classmethod
+    def from_json_line(cls, line: str) -> Self:
+        """The command of a line.
+
+        Raises:
+            InvalidRequest: the line is not a JSON object, or holds no such command.
+        """
+        try:
+            command = cls(**json.loads(line))
+        except (ValueError, TypeError) as error:
+            raise InvalidRequest(f"The worker got a line that is no command ({error}): {line[:80]!r}.") from error
+        if command.command not in COMMANDS:
+            raise InvalidRequest(f"The worker has no command {command.command!r}.", f"One of {', '.join(COMMANDS)}.")
+        return command
