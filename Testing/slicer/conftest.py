@@ -1,0 +1,10 @@
+"""Fixtures with articles for what runs inside 3D Slicer: a scene, a CT in it."""
+
+import pytest
+import slicer_application
+
+
+@pytest.fixture
+def an_application():
+    """A fresh scene with its logics."""
+    return slicer_application.start()
