@@ -1,0 +1,180 @@
+"""What the user chooses in the scene: typed values in a parameter node, bound to the panel's widgets by name.
+
+What belongs to this machine and not to the scene, such as the model's folder, is in `machine`.
+"""
+
+from enum import Enum
+from typing import Annotated, Any
+
+from slicer import vtkMRMLMarkupsROINode, vtkMRMLScalarVolumeNode, vtkMRMLSegmentationNode
+from slicer.i18n import tr as _
+from slicer.parameterNodeWrapper import Decimals, WithinRange, parameterNodeWrapper
+
+
+class UnitKind(Enum):
+    """``ExplainRequest.units``. A scene keeps the member's name: never rename one."""
+
+    ORGANS = "organs"
+    FCC = "fcc"
+    HYBRID = "hybrid"
+
+    def label(self) -> str:
+        """For people."""
+        return {
+            UnitKind.ORGANS: _("Whole organs"),
+            UnitKind.FCC: _("Supervoxels on a lattice"),
+            UnitKind.HYBRID: _("Organs, cut by a lattice"),
+        }[self]
+
+
+class Method(Enum):
+    """``ExplainRequest.method``. A scene keeps the member's name: never rename one."""
+
+    KERNEL_SHAP = "kernel-shap"
+    LEVERAGE_SHAP = "leverage-shap"
+    EXACT = "exact"
+    PERMUTATION = "permutation"
+    SHAP = "shap"
+    CAPTUM = "captum"
+
+    def label(self) -> str:
+        """For people."""
+        return {
+            Method.KERNEL_SHAP: _("KernelSHAP, paired samples"),
+            Method.LEVERAGE_SHAP: _("Leverage SHAP"),
+            Method.EXACT: _("Exact, few units only"),
+            Method.PERMUTATION: _("Permutation sampling"),
+            Method.SHAP: _("KernelSHAP of the shap package"),
+            Method.CAPTUM: _("KernelShap of the captum package"),
+        }[self]
+
+
+class Quantity(Enum):
+    """``ExplainRequest.value``. A scene keeps the member's name: never rename one."""
+
+    SOFT_DICE = "soft-dice"
+    DICE = "dice"
+    TP = "tp"
+    TP_SHARE = "tp-share"
+    FP = "fp"
+    FP_SHARE = "fp-share"
+    FP_RELATIVE = "fp-relative"
+    FN = "fn"
+    MEAN_LOGIT = "mean-logit"
+    SOFT_VOLUME = "soft-volume"
+
+    def label(self) -> str:
+        """For people."""
+        return {
+            Quantity.SOFT_DICE: _("Soft Dice (probabilities)"),
+            Quantity.DICE: _("Dice"),
+            Quantity.TP: _("True positives (voxels)"),
+            Quantity.TP_SHARE: _("Share found"),
+            Quantity.FP: _("False positives (voxels)"),
+            Quantity.FP_SHARE: _("False-positive share"),
+            Quantity.FP_RELATIVE: _("Relative false positives"),
+            Quantity.FN: _("Misses (voxels)"),
+            Quantity.MEAN_LOGIT: _("Mean logit"),
+            Quantity.SOFT_VOLUME: _("Soft volume (ml)"),
+        }[self]
+
+
+class Removal(Enum):
+    """``ExplainRequest.removal``. A scene keeps the member's name: never rename one."""
+
+    LOCAL_MEAN = "local-mean"
+    AIR = "air"
+    MEAN = "mean"
+    BLUR = "blur"
+    INPAINT = "inpaint"
+
+    def label(self) -> str:
+        """For people."""
+        return {
+            Removal.LOCAL_MEAN: _("Mean of its surroundings"),
+            Removal.AIR: _("Air"),
+            Removal.MEAN: _("Mean of the CT"),
+            Removal.BLUR: _("Blurred"),
+            Removal.INPAINT: _("Filled in smoothly"),
+        }[self]
+
+
+class Mirroring(Enum):
+    """``ExplainRequest.mirroring``. A scene keeps the member's name: never rename one."""
+
+    MODEL = "model"
+    OFF = "off"
+
+    def label(self) -> str:
+        """For people."""
+        return {Mirroring.MODEL: _("As trained"), Mirroring.OFF: _("Off (faster)")}[self]
+
+
+class Sign(Enum):
+    """Which units of a result are shown. A scene keeps the member's name: never rename one."""
+
+    BOTH = "both"
+    FOR = "for"
+    AGAINST = "against"
+
+    def label(self) -> str:
+        """For people."""
+        return {Sign.BOTH: _("For and against"), Sign.FOR: _("For only"), Sign.AGAINST: _("Against only")}[self]
+
+
+@parameterNodeWrapper
+class Parameters:
+    """The question and the view of its answer, kept in the scene.
+
+    Attributes:
+        ct: The CT to explain on.
+        target: Class to explain, by name.
+        roi: Where the network's output is explained.
+        fit_segmentation, fit_segment, margin_mm: What the ROI is fitted to.
+        units, organs, unit_mm: Who takes part; no segmentation means the model's own organs.
+        method, value, removal, budget, tolerance_percent, seed, mirroring, folds, batch: As in ``ExplainRequest``.
+        reference, reference_segment: Taken as the truth; none means the model's own prediction.
+        top_k, sign, opacity: How a result is shown.
+    """
+
+    ct: vtkMRMLScalarVolumeNode
+    target: str = ""
+    roi: vtkMRMLMarkupsROINode
+    fit_segmentation: vtkMRMLSegmentationNode
+    fit_segment: str = ""
+    margin_mm: Annotated[float, WithinRange(0, 200), Decimals(0)] = 10.0
+    units: UnitKind = UnitKind.ORGANS
+    organs: vtkMRMLSegmentationNode
+    unit_mm: Annotated[float, WithinRange(5, 200), Decimals(0)] = 30.0
+    method: Method = Method.KERNEL_SHAP
+    value: Quantity = Quantity.SOFT_DICE
+    removal: Removal = Removal.LOCAL_MEAN
+    budget: Annotated[int, WithinRange(0, 1_000_000)] = 0
+    tolerance_percent: Annotated[float, WithinRange(0, 99), Decimals(1)] = 5.0
+    seed: Annotated[int, WithinRange(0, 2_000_000_000)] = 0
+    mirroring: Mirroring = Mirroring.MODEL
+    folds: str = ""
+    batch: Annotated[int, WithinRange(0, 1024)] = 0
+    reference: vtkMRMLSegmentationNode
+    reference_segment: str = ""
+    top_k: Annotated[int, WithinRange(1, 200)] = 20
+    sign: Sign = Sign.BOTH
+    opacity: Annotated[float, WithinRange(0, 1), Decimals(2)] = 0.6
+
+
+def request_fields(parameters: Parameters) -> dict[str, Any]:
+    """Every field of an ``ExplainRequest`` that the parameters know without exporting a node."""
+    return {
+        "target": parameters.target,
+        "units": parameters.units.value,
+        "unit_mm": parameters.unit_mm,
+        "method": parameters.method.value,
+        "value": parameters.value.value,
+        "removal": parameters.removal.value,
+        "budget": parameters.budget,
+        "tolerance": parameters.tolerance_percent / 100,
+        "seed": parameters.seed,
+        "batch": parameters.batch,
+        "mirroring": parameters.mirroring.value,
+        "folds": tuple(parameters.folds.replace(",", " ").split()),
+    }

@@ -1,0 +1,330 @@
+"""What the panel asks of the rest of the module, and what comes back; the panel itself starts and computes nothing.
+
+Standard library only. Nothing here waits: an answer comes through a callback, on the main thread, at most once, and
+never before the call has returned. A callback belongs to one call: `Services.forget` takes all of them back.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+from SegExplainLib.contract import Event, SegExplainError
+
+if TYPE_CHECKING:
+    from SegExplainGui.parameters import Parameters
+
+
+@dataclass(frozen=True, kw_only=True)
+class Failure:
+    """Why something did not work, for people.
+
+    Attributes:
+        message: One sentence: what was expected and found.
+        hint: What to do.
+        kind: Name of the error's class; "Cancelled" where the user stopped it.
+        log: Last lines of the worker's log, or empty.
+    """
+
+    message: str
+    hint: str = ""
+    kind: str = ""
+    log: str = ""
+
+    @classmethod
+    def of_event(cls, event: Event) -> "Failure":
+        """What a ``failed`` event says."""
+        log = event.data.get("log", "")
+        lines = log if isinstance(log, str) else "\n".join(str(line) for line in log)
+        return cls(message=event.message, hint=event.hint, kind=event.kind, log=lines)
+
+    @classmethod
+    def of_error(cls, error: SegExplainError) -> "Failure":
+        """What an error says that was raised on this side."""
+        return cls(message=error.message, hint=error.hint, kind=type(error).__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finding:
+    """One line on what is ready: ``state`` is "ok", "note" (works, but) or "fault" (does not work)."""
+
+    state: str
+    text: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Installation:
+    """What the worker's Python can do.
+
+    Attributes:
+        findings: In the order to show.
+        missing: Packages that must be installed first; empty when it can explain.
+        device: What ``auto`` means here: "cpu" or "cuda".
+        devices: All that can be chosen besides ``auto``, as in ``ExplainRequest.device``.
+        python: The Python that was asked.
+    """
+
+    findings: Sequence[Finding]
+    missing: Sequence[str] = ()
+    device: str = ""
+    devices: Sequence[str] = ("cpu",)
+    python: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelChoice:
+    """A model to choose.
+
+    Attributes:
+        model: As in ``ExplainRequest.model``.
+        label: For people.
+        detail: Where it is; for a tool tip.
+    """
+
+    model: str
+    label: str
+    detail: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelUse:
+    """Which model, and how it runs: what belongs to this machine and is not kept in the scene.
+
+    Attributes:
+        model: As in ``ExplainRequest.model``; empty when none is chosen.
+        device: As in ``ExplainRequest.device``.
+        trust_model: Allow a model file that executes code when it is opened.
+    """
+
+    model: str
+    device: str = "auto"
+    trust_model: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelDescription:
+    """What a model is, in its own words."""
+
+    name: str
+    classes: Sequence[str]
+    device: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RegionSize:
+    """The ROI on the CT's grid."""
+
+    n_voxels: int
+    volume_ml: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Preview:
+    """What an explanation would take; the fields are those of the worker's answer to ``preview``."""
+
+    n_voxels: int
+    volume_ml: float
+    n_roi_tiles: int
+    n_image_tiles: int
+    n_units: int
+    units_are_exact: bool
+    budget: int
+    seconds_a_tile: float
+    least_s: float
+    most_s: float
+    warnings: Sequence[str] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class UnitRow:
+    """One unit of an answer.
+
+    Attributes:
+        id: Label value of the unit.
+        name: For people.
+        importance: In the answer's unit of value.
+        standard_error: Of the importance; 0 where exact, nan where not known.
+        volume_ml: Of the unit.
+    """
+
+    id: int
+    name: str
+    importance: float
+    standard_error: float
+    volume_ml: float
+
+
+class ShownResult(Protocol):
+    """One run's nodes, as the panel sees them. Two of them are equal when they are of the same run."""
+
+    @property
+    def name(self) -> str:
+        """For people; unique in the scene."""
+
+    @property
+    def segmentation(self) -> Any:
+        """vtkMRMLSegmentationNode of the strongest units, for "Show 3D"; None while there is none."""
+
+    @property
+    def sentences(self) -> Sequence[str]:
+        """The answer in plain words; empty while the run goes on."""
+
+    @property
+    def has_report(self) -> bool:
+        """Whether the results folder, and so the report page, is still on the disk."""
+
+    def answers(self) -> dict[str, list[str]]:
+        """Class -> quantities that can be shown; the explained class and quantity first."""
+
+    def rows(self, cls: str, quantity: str) -> Sequence[UnitRow]:
+        """Every unit's line, in any order."""
+
+    def unit_of_value(self, cls: str, quantity: str) -> str:
+        """ "voxels", "ml", "share" or "logit"."""
+
+    def show(self, cls: str, quantity: str, *, top_k: int, sign: str, opacity: float) -> None:
+        """Recolours overlay, segments, table and chart. ``sign``: "both", "for" or "against"; opacity in 0..1."""
+
+    def highlight(self, unit_id: int | None) -> None:
+        """Makes one unit stand out, or none."""
+
+
+OnFailure = Callable[[Failure], None]
+
+
+class Services(Protocol):
+    """All that the panel needs; errors of a plain call are ``SegExplainError``, those of a question come as `Failure`.
+
+    The worker answers one question at a time. A question that comes while it is busy waits; a newer one of the same kind
+    takes its place, and the callbacks of the replaced one are never called.
+    """
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether an explanation or an installation is under way, whoever started it."""
+
+    # what is installed
+
+    def use_python(self, path: str) -> None:
+        """Takes another Python for the worker, from the next question on; empty: find one."""
+
+    def check(self, on_answer: Callable[[Installation], None], on_failure: OnFailure) -> None:
+        """Asks what is ready, packages, device, memory and disk."""
+
+    def install(
+        self,
+        missing: Sequence[str],
+        *,
+        on_text: Callable[[str], None],
+        on_end: Callable[[Failure | None], None],
+    ) -> None:
+        """Installs packages after asking the user; ``on_text`` gets lines on how it goes."""
+
+    # the question
+
+    def models(self) -> Sequence[ModelChoice]:
+        """What is found on this machine: the demo model, TotalSegmentator's. Cheap."""
+
+    def describe(
+        self,
+        parameters: "Parameters",
+        use: ModelUse,
+        *,
+        on_answer: Callable[[ModelDescription], None],
+        on_failure: OnFailure,
+    ) -> None:
+        """Opens the model and tells its classes."""
+
+    def region_size(self, parameters: "Parameters") -> RegionSize:
+        """The ROI's voxels on the CT. Cheap: called while the ROI is dragged.
+
+        Raises:
+            SegExplainError: the ROI holds no voxel of the CT, or a transform is not linear.
+        """
+
+    def new_roi(self, parameters: "Parameters") -> Any:
+        """A new vtkMRMLMarkupsROINode in the middle of the CT, a fifth of its size, with handles."""
+
+    def fit_roi(self, parameters: "Parameters") -> None:
+        """Moves ``parameters.roi`` around ``fit_segmentation``'s ``fit_segment`` with ``margin_mm``.
+
+        Raises:
+            SegExplainError: the segment is empty or does not overlap the CT.
+        """
+
+    def preview(
+        self,
+        parameters: "Parameters",
+        use: ModelUse,
+        *,
+        on_answer: Callable[[Preview], None],
+        on_failure: OnFailure,
+    ) -> None:
+        """Tells what an explanation would take. Not cheap for the worker: the panel asks when all is quiet."""
+
+    # the answer
+
+    def explain(
+        self,
+        parameters: "Parameters",
+        use: ModelUse,
+        *,
+        on_event: Callable[[Event], None],
+        on_result: Callable[[ShownResult], None],
+        on_end: Callable[[Failure | None], None],
+    ) -> None:
+        """Runs an explanation.
+
+        ``on_event`` gets stages, progress and warnings; ``on_result`` the result, again after each partial import and
+        after the final one; ``on_end`` is last, also when nodes vanish or the scene closes.
+        """
+
+    def cancel(self) -> None:
+        """Stops what `explain` or `install` started; its ``on_end`` follows within 2 s, with kind "Cancelled"."""
+
+    def results(self) -> Sequence[ShownResult]:
+        """Every result in the scene, the newest first."""
+
+    def jump_to(self, result: ShownResult, unit_id: int) -> None:
+        """Moves the slice views to the unit's centre."""
+
+    def remove(self, result: ShownResult) -> None:
+        """Takes a result's nodes out of the scene."""
+
+    # out of the scene, and off the disk
+
+    def open_report(self, result: ShownResult) -> None:
+        """Opens the report page in the browser.
+
+        Raises:
+            SegExplainError: it is no longer on the disk.
+        """
+
+    def save_table(self, result: ShownResult, path: str) -> None:
+        """Writes the answer that is shown as CSV."""
+
+    def save_segmentation(self, result: ShownResult, path: str) -> None:
+        """Writes the units as a .seg.nrrd file."""
+
+    def save_folder(self, result: ShownResult, folder: str) -> None:
+        """Copies the whole results folder into ``folder``."""
+
+    def load_folder(self, folder: str, parameters: "Parameters") -> ShownResult:
+        """The nodes of a results folder, under ``parameters.ct``.
+
+        Raises:
+            SegExplainError: the folder holds no finished result, or one of another CT.
+        """
+
+    def downloads(self) -> str:
+        """What "Delete my downloads and caches" would delete, for people, with its size; empty when there is nothing."""
+
+    def delete_downloads(self) -> None:
+        """Deletes it."""
+
+    # the user and the end
+
+    def confirm(self, question: str) -> bool:
+        """Whether the user agrees, in a dialog of the application."""
+
+    def forget(self) -> None:
+        """Takes back every callback given so far: the panel goes away, or the scene closes."""
