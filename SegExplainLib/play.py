@@ -1,23 +1,22 @@
-"""Play a game to its end: run an estimator, tell how far it is, save as it goes, and serve every class on the way."""
+"""Play a game to its end: run an estimator, tell how far it is, save as it goes, then answer every other question."""
 
-import contextlib
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 
+from SegExplainLib.answers import Estimator, asked_question, every_answer
+from SegExplainLib.attribution import Attribution
 from SegExplainLib.contract import Cancelled, ExplainRequest, InvalidRequest
 from SegExplainLib.game import RegionGame, RegionTallier
 from SegExplainLib.game_record import RECORD_NAME, GameRecord
 from SegExplainLib.progress import Progress
 from SegExplainLib.shapley.value_function import ShapleyEstimate
-from SegExplainLib.target import TargetScore, target_score
+from SegExplainLib.target import TargetScore
 
 SAVE_EVERY_S = 20.0
 TELL_EVERY_S = 0.25
-
-Estimator = Callable[..., Iterator[ShapleyEstimate]]
 
 
 def play(
@@ -29,8 +28,8 @@ def play(
     tolerance: float,
     out: Path,
     progress: Progress,
-) -> tuple[ShapleyEstimate, dict[str, TargetScore]]:
-    """Runs the estimator for the target and, from the same evaluations, for every other class that is defined.
+) -> tuple[ShapleyEstimate, list[Attribution]]:
+    """Runs the estimator for the request's question, and replays what it evaluated for every other question.
 
     The record grows as coalitions are evaluated, and is saved to ``out`` now and then and in the end, however it ends.
 
@@ -44,17 +43,12 @@ def play(
         progress: Is told after each block.
 
     Returns:
-        The estimate, a column for each class of the returned scores, the target first.
+        The estimate of the request's question; and all answers, that of the request first.
     """
     _require_full(record, tallier)
-    scores = _scores(request, record)
+    name, score = asked_question(request, record)
     watch = _Watch(request, record, tallier, out, progress)
-    game = RegionGame(
-        record.table,
-        [(record.channel_of(name), score) for name, score in scores.items()],
-        tallier=tallier,
-        on_block=watch.block,
-    )
+    game = RegionGame(record.table, [(record.channel_of(name), score)], tallier=tallier, on_block=watch.block)
     estimate = None
     try:
         for estimate in _started(estimator, request, game, tolerance):
@@ -69,7 +63,7 @@ def play(
             record.save(out / RECORD_NAME)
     if estimate is None:
         raise InvalidRequest(f"A budget of {request.budget} gives no estimate.", "Raise --budget.")
-    return estimate, scores
+    return estimate, every_answer(estimator, request, record, estimate, warn=progress.warn)
 
 
 def _started(
@@ -86,28 +80,6 @@ def _require_full(record: GameRecord, tallier: RegionTallier | None) -> None:
     """The tally of the full coalition says which classes are defined; it costs no tile, the baseline is at hand."""
     everyone = np.ones((1, record.table.n_players), dtype=bool)
     RegionGame(record.table, [(0, TargetScore("tp", 1.0))], tallier=tallier)(everyone)
-
-
-def _scores(request: ExplainRequest, record: GameRecord) -> dict[str, TargetScore]:
-    """The score of the target, then of each other class for which the quantity is defined in the region."""
-    full = record.full_tallies()
-
-    def score(name: str) -> TargetScore:
-        voxel_volume_ml = record.partition.grid.voxel_volume_ml
-        return target_score(request.value, full[record.channel_of(name)], voxel_volume_ml=voxel_volume_ml, name=name)
-
-    target = {request.target: score(request.target)}
-    # A given reference is the truth of one class: the others would be measured against their own prediction.
-    return target if request.reference else target | _defined(score, record.class_names)
-
-
-def _defined(score: Callable[[str], TargetScore], names: Iterable[str]) -> dict[str, TargetScore]:
-    """Scores of the classes for which the quantity is defined in the region; the others are left out."""
-    scores = {}
-    for name in names:
-        with contextlib.suppress(InvalidRequest):
-            scores[name] = score(name)
-    return scores
 
 
 class _Watch:

@@ -1,6 +1,5 @@
 """A finished run as a folder: report, tables, segments, voxel map, record, and last of all the manifest."""
 
-import csv
 import hashlib
 import math
 import os
@@ -20,17 +19,15 @@ from SegExplainLib.progress import Progress
 from SegExplainLib.report.answer import plain_answer
 from SegExplainLib.report.findings import Findings
 from SegExplainLib.report.folder import write_report
-from SegExplainLib.report.tables import PLAYERS_CSV, read_players_csv
+from SegExplainLib.report.tables import ANSWERS_CSV, PLAYERS_CSV, read_players_csv, write_answers_csv
 from SegExplainLib.shapley.student_t import student_t_quantile
 from SegExplainLib.shapley.value_function import ShapleyEstimate
-from SegExplainLib.target import TargetScore
 from SegExplainLib.versions import installed_versions
 from SegExplainLib.volume import Volume, resampled_nearest
 from SegExplainLib.volume_io import write_nrrd
 
 MANIFEST_NAME = "manifest.json"
 ATTRIBUTION_NAME = "attribution.nrrd"
-CLASSES_NAME = "classes.csv"
 
 
 def refuse_finished(out: Path, *, resume: bool) -> None:
@@ -57,7 +54,7 @@ def write_results(
     request: ExplainRequest,
     record: GameRecord,
     estimate: ShapleyEstimate,
-    scores: dict[str, TargetScore],
+    scores: list[Attribution],
     ct: Volume,
     model_name: str,
     device: str,
@@ -70,15 +67,15 @@ def write_results(
         out: Results folder.
         request: As served.
         record: The played game.
-        estimate: A column for each of ``scores``, the target's first.
-        scores: Class name -> its quantity.
+        estimate: Of the request's question.
+        scores: All answers of the game, that of the request first.
         ct: On its native grid.
         model_name: For people.
         device: Where the network ran.
         counts: Of tiles and evaluations.
         progress: Its timings and warnings are recorded.
     """
-    attribution = attribution_of(request, record, estimate, scores)
+    attribution = scores[0]
     findings = findings_of(request, estimate, model_name=model_name, device=device, counts=counts, progress=progress)
     channel = record.channel_of(request.target)
     for stale in out.glob(".part-*"):
@@ -90,7 +87,7 @@ def write_results(
             folder, attribution, findings, ct=ct, predicted=predicted, roi=record.roi_native, reference=reference
         )
         write_nrrd(Volume(painted_natively(attribution, ct.grid), ct.grid), folder / ATTRIBUTION_NAME)
-        write_classes_csv(folder / CLASSES_NAME, record, estimate, list(scores))
+        write_answers_csv(folder / ANSWERS_CSV, scores, interval_factor=findings.interval_factor)
         record.save(folder / RECORD_NAME)
         manifest = ResultManifest(
             request=asdict(request),
@@ -130,23 +127,6 @@ def read_attribution(folder: Path) -> Attribution:
         quantity=manifest.estimate["quantity"],
         unit=manifest.estimate["unit"],
         target=manifest.request["target"],
-    )
-
-
-def attribution_of(
-    request: ExplainRequest, record: GameRecord, estimate: ShapleyEstimate, scores: dict[str, TargetScore]
-) -> Attribution:
-    """The target's column of an estimate as an attribution."""
-    return Attribution(
-        method=request.method,
-        partition=record.partition,
-        player_values=estimate.values[:, 0],
-        standard_errors=estimate.standard_errors[:, 0],
-        empty_value=float(np.ravel(estimate.empty_value)[0]),
-        full_value=float(np.ravel(estimate.full_value)[0]),
-        quantity=request.value,
-        unit=scores[request.target].unit,
-        target=request.target,
     )
 
 
@@ -214,16 +194,6 @@ def command_of(request: ExplainRequest) -> str:
         else:
             words += [f"--{name.replace('_', '-')}", str(value)]
     return shlex.join(words)
-
-
-def write_classes_csv(path: Path, record: GameRecord, estimate: ShapleyEstimate, names: list[str]) -> None:
-    """The importance of every unit for every class whose quantity is defined in the region, from the same run."""
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(["unit", *[f"{name}{suffix}" for name in names for suffix in ("", " standard error")]])
-        for player, unit in enumerate(record.partition.names):
-            pairs = zip(estimate.values[player], estimate.standard_errors[player])
-            writer.writerow([unit, *[repr(float(number)) for pair in pairs for number in pair]])
 
 
 def _on_native(record: GameRecord, voxels: NDArray[np.bool_], ct: Volume) -> NDArray[np.bool_]:

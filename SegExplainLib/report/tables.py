@@ -1,6 +1,7 @@
-"""players.csv: one line for each unit, at full precision."""
+"""Tables at full precision: players.csv, one line for each unit; answers.csv, one for each answer and unit."""
 
 import csv
+from collections.abc import Iterable, Sequence
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from SegExplainLib.report.certainty import certainty_of
 from SegExplainLib.report.wording import one_line
 
 PLAYERS_CSV = "players.csv"
+ANSWERS_CSV = "answers.csv"
 
 
 @dataclass(frozen=True)
@@ -66,12 +68,72 @@ def player_rows(attribution: Attribution, *, interval_factor: float = 1.96) -> l
     ]
 
 
+@dataclass(frozen=True)
+class AnswerRow:
+    """One unit's line in one answer.
+
+    Attributes:
+        class_name: Column ``class``: the explained class.
+        quantity: The explained number, one of ``contract.VALUES``.
+        unit_of_value: Of all numbers but the volume: "voxels", "ml", "share" or "logit".
+        id: The unit's label value in ``players.seg.nrrd``: player number + 1.
+        name: As in the organ map.
+        value: Importance.
+        standard_error: Of the value; 0 where exact, nan where not known.
+        low_95, high_95: Ends of the 95 % interval; infinite where the error is not known.
+        volume_ml: Of the unit, on the network's grid.
+        empty_value: The explained number with every unit removed.
+        full_value: The explained number of the CT as it is.
+    """
+
+    class_name: str
+    quantity: str
+    unit_of_value: str
+    id: int
+    name: str
+    value: float
+    standard_error: float
+    low_95: float
+    high_95: float
+    volume_ml: float
+    empty_value: float
+    full_value: float
+
+
+HEADINGS = {"class_name": "class"}
+"""Columns that Python does not let be a field's name."""
+
+
+def answer_rows(answers: Iterable[Attribution], *, interval_factor: float = 1.96) -> list[AnswerRow]:
+    """The rows of all answers, one answer after the other, units in the order of players."""
+    return [
+        AnswerRow(
+            class_name=answer.target,
+            quantity=answer.quantity,
+            unit_of_value=row.unit,
+            id=row.id,
+            name=row.name,
+            value=row.value,
+            standard_error=row.standard_error,
+            low_95=row.low_95,
+            high_95=row.high_95,
+            volume_ml=row.volume_ml,
+            empty_value=float(answer.empty_value),
+            full_value=float(answer.full_value),
+        )
+        for answer in answers
+        for row in player_rows(answer, interval_factor=interval_factor)
+    ]
+
+
 def write_players_csv(path: Path, attribution: Attribution, *, interval_factor: float = 1.96) -> None:
     """Writes `player_rows` as comma-separated UTF-8 with a heading line; numbers are read back without loss."""
-    with path.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow([entry.name for entry in fields(PlayerRow)])
-        writer.writerows(astuple(row) for row in player_rows(attribution, interval_factor=interval_factor))
+    _write(path, PlayerRow, player_rows(attribution, interval_factor=interval_factor))
+
+
+def write_answers_csv(path: Path, answers: Iterable[Attribution], *, interval_factor: float = 1.96) -> None:
+    """Writes `answer_rows` as comma-separated UTF-8 with a heading line; numbers are read back without loss."""
+    _write(path, AnswerRow, answer_rows(answers, interval_factor=interval_factor))
 
 
 def read_players_csv(path: Path) -> list[PlayerRow]:
@@ -80,13 +142,36 @@ def read_players_csv(path: Path) -> list[PlayerRow]:
     Raises:
         InvalidRequest: the file is missing, lacks a column, or holds something else than a number where one belongs.
     """
-    kinds: dict[str, Any] = {entry.name: entry.type for entry in fields(PlayerRow)}
+    return _read(path, PlayerRow)
+
+
+def read_answers_csv(path: Path) -> list[AnswerRow]:
+    """The rows that `write_answers_csv` wrote.
+
+    Raises:
+        InvalidRequest: the file is missing, lacks a column, or holds something else than a number where one belongs.
+    """
+    return _read(path, AnswerRow)
+
+
+def _write(path: Path, kind: type, rows: Sequence[Any]) -> None:
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow([HEADINGS.get(entry.name, entry.name) for entry in fields(kind)])
+        writer.writerows(astuple(row) for row in rows)
+
+
+def _read(path: Path, kind: type) -> list[Any]:
+    columns: list[tuple[str, str, Any]] = [
+        (entry.name, HEADINGS.get(entry.name, entry.name), entry.type) for entry in fields(kind)
+    ]
     try:
         with path.open(encoding="utf-8", newline="") as file:
             return [
-                PlayerRow(**{name: kind(row[name]) for name, kind in kinds.items()}) for row in csv.DictReader(file)
+                kind(**{name: convert(row[heading]) for name, heading, convert in columns})
+                for row in csv.DictReader(file)
             ]
     except (OSError, KeyError, TypeError, ValueError) as error:
         raise InvalidRequest(
-            f"{path} is not a table of units ({error!r}).", "Give the players.csv of a finished run."
+            f"{path} is not a table of units ({error!r}).", f"Give the {path.name} of a finished run."
         ) from error

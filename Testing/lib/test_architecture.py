@@ -16,6 +16,7 @@ LEVELS = [
     ["worker", "demo", "doctor", "progress_bar"],
     ["pipeline"],
     ["play", "question", "results_folder"],
+    ["answers"],
     ["report", "game_record"],
     ["attribution", "game"],
     ["removal", "target"],

@@ -20,8 +20,8 @@ from SegExplainLib.results_folder import read_attribution
 from SegExplainLib.worker import run_job
 
 FILES = {
+    "answers.csv",
     "attribution.nrrd",
-    "classes.csv",
     "coalitions.npz",
     "map_axial.png",
     "map_coronal.png",

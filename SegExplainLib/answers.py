@@ -1,0 +1,120 @@
+"""All answers that one game holds: every class and value function from its evaluated coalitions, no network asked."""
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
+
+import numpy as np
+
+from SegExplainLib.attribution import Attribution
+from SegExplainLib.contract import VALUES, ExplainRequest, InvalidRequest
+from SegExplainLib.game import RegionGame
+from SegExplainLib.game_record import GameRecord
+from SegExplainLib.shapley.value_function import ShapleyEstimate
+from SegExplainLib.target import TargetScore, target_score
+
+Estimator = Callable[..., Iterator[ShapleyEstimate]]
+Question = tuple[str, TargetScore]
+"""A class and the quantity of it that is explained."""
+
+MOST_REPLAY_BYTES = 2**28
+"""Of the explained numbers, coalitions x questions, that are held at once."""
+
+
+def asked_question(request: ExplainRequest, record: GameRecord) -> Question:
+    """What the request asks.
+
+    Raises:
+        InvalidRequest: there is no such class, or the quantity is undefined for it in the region.
+    """
+    return request.target, _score(record, request.target, request.value)
+
+
+def every_question(request: ExplainRequest, record: GameRecord) -> list[Question]:
+    """What the game can answer: the request's question, its class's other quantities, then the other classes.
+
+    Quantities that are undefined in the region are left out. So are classes that are measured against another kind of
+    truth than the request's: a given reference mask is the truth of one class, the prediction of the unperturbed CT
+    that of the others.
+    """
+    asked = asked_question(request, record)
+    peers = () if request.reference else (name for name in record.class_names if name != record.reference_class)
+    classes = dict.fromkeys([request.target, *peers])
+    return list(dict.fromkeys([asked, *_defined(record, classes)]))
+
+
+def every_answer(
+    estimator: Estimator,
+    request: ExplainRequest,
+    record: GameRecord,
+    estimate: ShapleyEstimate,
+    *,
+    warn: Callable[[str], None],
+) -> list[Attribution]:
+    """The estimate as an attribution, and one for each other question, by the same estimator from the same coalitions.
+
+    Args:
+        estimator: That made the estimate.
+        request: As served.
+        record: Of the game, played to the end of the estimate.
+        estimate: Of the request's own question; it says how far the replay goes.
+        warn: Is told of a question that is left out because its numbers are not finite.
+    """
+    asked, *others = every_question(request, record)
+    answers = [attribution_of(request, record, estimate, asked)]
+    budget = estimate.n_evaluations if estimate.stop_reason == "tolerance" else request.budget
+    at_once = max(1, MOST_REPLAY_BYTES // (8 * len(record.table)))
+    for start in range(0, len(others), at_once):
+        some = others[start : start + at_once]
+        game = RegionGame(record.table, [(record.channel_of(name), score) for name, score in some])
+        *_, last = estimator(game, budget=budget, tolerance=0.0, seed=request.seed)
+        answers += [attribution_of(request, record, _column(last, place), one) for place, one in enumerate(some)]
+    for answer in answers[1:]:
+        if not np.isfinite(answer.player_values).all():
+            warn(f"{answer.quantity} of {answer.target!r} is left out: the network gave numbers that are not finite.")
+    return [answers[0], *(answer for answer in answers[1:] if np.isfinite(answer.player_values).all())]
+
+
+def attribution_of(
+    request: ExplainRequest, record: GameRecord, estimate: ShapleyEstimate, question: Question
+) -> Attribution:
+    """The estimate of one question, made by the request's method, as an attribution."""
+    name, score = question
+    only = _column(estimate, 0)
+    return Attribution(
+        method=request.method,
+        partition=record.partition,
+        player_values=only.values,
+        standard_errors=only.standard_errors,
+        empty_value=float(only.empty_value),
+        full_value=float(only.full_value),
+        quantity=score.quantity,
+        unit=score.unit,
+        target=name,
+    )
+
+
+def _score(record: GameRecord, name: str, quantity: str) -> TargetScore:
+    full = record.full_tallies()[record.channel_of(name)]
+    return target_score(quantity, full, voxel_volume_ml=record.partition.grid.voxel_volume_ml, name=name)
+
+
+def _defined(record: GameRecord, classes: Iterable[str]) -> Iterator[Question]:
+    for name in classes:
+        for quantity in VALUES:
+            try:
+                yield name, _score(record, name, quantity)
+            except InvalidRequest:  # undefined in the region
+                continue
+
+
+def _column(estimate: ShapleyEstimate, place: int) -> ShapleyEstimate:
+    """The estimate of one of several targets; of the only one, if it has one."""
+    columns = (
+        array.reshape(len(estimate.values), -1)[:, place] for array in (estimate.values, estimate.standard_errors)
+    )
+    values, standard_errors = columns
+    ends = (float(np.ravel(end)[place]) for end in (estimate.empty_value, estimate.full_value))
+    empty_value, full_value = ends
+    return replace(
+        estimate, values=values, standard_errors=standard_errors, empty_value=empty_value, full_value=full_value
+    )
