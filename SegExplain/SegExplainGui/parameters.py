@@ -3,12 +3,13 @@
 What belongs to this machine and not to the scene, such as the model's folder, is in `machine`.
 """
 
+import typing
 from enum import Enum
 from typing import Annotated, Any
 
 from slicer import vtkMRMLMarkupsROINode, vtkMRMLScalarVolumeNode, vtkMRMLSegmentationNode
 from slicer.i18n import tr as _
-from slicer.parameterNodeWrapper import Decimals, WithinRange, parameterNodeWrapper
+from slicer.parameterNodeWrapper import WithinRange, parameterNodeWrapper
 
 
 class UnitKind(Enum):
@@ -142,15 +143,15 @@ class Parameters:
     roi: vtkMRMLMarkupsROINode
     fit_segmentation: vtkMRMLSegmentationNode
     fit_segment: str = ""
-    margin_mm: Annotated[float, WithinRange(0, 200), Decimals(0)] = 10.0
+    margin_mm: Annotated[float, WithinRange(0, 200)] = 10.0
     units: UnitKind = UnitKind.ORGANS
     organs: vtkMRMLSegmentationNode
-    unit_mm: Annotated[float, WithinRange(5, 200), Decimals(0)] = 30.0
+    unit_mm: Annotated[float, WithinRange(5, 200)] = 30.0
     method: Method = Method.KERNEL_SHAP
     value: Quantity = Quantity.SOFT_DICE
     removal: Removal = Removal.LOCAL_MEAN
     budget: Annotated[int, WithinRange(0, 1_000_000)] = 0
-    tolerance_percent: Annotated[float, WithinRange(0, 99), Decimals(1)] = 5.0
+    tolerance_percent: Annotated[float, WithinRange(0, 99)] = 5.0
     seed: Annotated[int, WithinRange(0, 2_000_000_000)] = 0
     mirroring: Mirroring = Mirroring.MODEL
     folds: str = ""
@@ -159,7 +160,7 @@ class Parameters:
     reference_segment: str = ""
     top_k: Annotated[int, WithinRange(1, 200)] = 20
     sign: Sign = Sign.BOTH
-    opacity: Annotated[float, WithinRange(0, 1), Decimals(2)] = 0.6
+    opacity: Annotated[float, WithinRange(0, 1)] = 0.6
 
 
 def request_fields(parameters: Parameters) -> dict[str, Any]:
@@ -178,3 +179,19 @@ def request_fields(parameters: Parameters) -> dict[str, Any]:
         "mirroring": parameters.mirroring.value,
         "folds": tuple(parameters.folds.replace(",", " ").split()),
     }
+
+
+def drop_absent_nodes(parameters: Parameters, scene: Any) -> None:
+    """Empties every node choice whose node has left the scene; a cached parameter would keep it."""
+    for name in ("ct", "roi", "fit_segmentation", "organs", "reference"):
+        node = getattr(parameters, name)
+        if node is not None and not scene.IsNodePresent(node):
+            setattr(parameters, name, None)
+
+
+def forget_unknown_choices(node: Any) -> None:
+    """Takes choices out of a scene's parameter node that this version does not know; they would raise when read."""
+    for name, kind in typing.get_type_hints(Parameters).items():
+        is_choice = isinstance(kind, type) and issubclass(kind, Enum)
+        if is_choice and node.GetParameter(name) and node.GetParameter(name) not in kind.__members__:
+            node.UnsetParameter(name)

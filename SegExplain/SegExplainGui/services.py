@@ -192,10 +192,10 @@ OnFailure = Callable[[Failure], None]
 
 
 class Services(Protocol):
-    """All that the panel needs; errors of a plain call are ``SegExplainError``, those of a question come as `Failure`.
+    """All that the panel needs; a plain call raises ``SegExplainError``, a question's error comes as a `Failure`.
 
-    The worker answers one question at a time. A question that comes while it is busy waits; a newer one of the same kind
-    takes its place, and the callbacks of the replaced one are never called.
+    The worker answers one question at a time. A question that comes while it is busy waits; a newer one of the same
+    kind takes its place, and the callbacks of the replaced one are never called.
     """
 
     @property
@@ -287,6 +287,9 @@ class Services(Protocol):
     def jump_to(self, result: ShownResult, unit_id: int) -> None:
         """Moves the slice views to the unit's centre."""
 
+    def show_chart(self, result: ShownResult) -> None:
+        """Opens the bar chart of the result in a layout with a plot view."""
+
     def remove(self, result: ShownResult) -> None:
         """Takes a result's nodes out of the scene."""
 
@@ -316,7 +319,7 @@ class Services(Protocol):
         """
 
     def downloads(self) -> str:
-        """What "Delete my downloads and caches" would delete, for people, with its size; empty when there is nothing."""
+        """What "Delete my downloads and caches" would delete, for people, with its size; empty when nothing."""
 
     def delete_downloads(self) -> None:
         """Deletes it."""
