@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from SegExplainLib.attribution import Attribution
 from SegExplainLib.contract import VALUES, ExplainRequest, InvalidRequest
@@ -68,10 +69,7 @@ def every_answer(
         game = RegionGame(record.table, [(record.channel_of(name), score) for name, score in some])
         *_, last = estimator(game, budget=budget, tolerance=0.0, seed=request.seed)
         answers += [attribution_of(request, record, _column(last, place), one) for place, one in enumerate(some)]
-    for answer in answers[1:]:
-        if not np.isfinite(answer.player_values).all():
-            warn(f"{answer.quantity} of {answer.target!r} is left out: the network gave numbers that are not finite.")
-    return [answers[0], *(answer for answer in answers[1:] if np.isfinite(answer.player_values).all())]
+    return [answers[0], *(answer for answer in answers[1:] if _is_finite(answer, warn))]
 
 
 def attribution_of(
@@ -107,14 +105,23 @@ def _defined(record: GameRecord, classes: Iterable[str]) -> Iterator[Question]:
                 continue
 
 
+def _is_finite(answer: Attribution, warn: Callable[[str], None]) -> bool:
+    if np.isfinite(answer.player_values).all():
+        return True
+    warn(f"{answer.quantity} of {answer.target!r} is left out: the network gave numbers that are not finite.")
+    return False
+
+
 def _column(estimate: ShapleyEstimate, place: int) -> ShapleyEstimate:
     """The estimate of one of several targets; of the only one, if it has one."""
-    columns = (
-        array.reshape(len(estimate.values), -1)[:, place] for array in (estimate.values, estimate.standard_errors)
-    )
-    values, standard_errors = columns
-    ends = (float(np.ravel(end)[place]) for end in (estimate.empty_value, estimate.full_value))
-    empty_value, full_value = ends
+
+    def of_target(array: NDArray[np.float64]) -> NDArray[np.float64]:
+        return array.reshape(len(array), -1)[:, place]
+
     return replace(
-        estimate, values=values, standard_errors=standard_errors, empty_value=empty_value, full_value=full_value
+        estimate,
+        values=of_target(estimate.values),
+        standard_errors=of_target(estimate.standard_errors),
+        empty_value=float(np.ravel(estimate.empty_value)[place]),
+        full_value=float(np.ravel(estimate.full_value)[place]),
     )
