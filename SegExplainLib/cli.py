@@ -1,4 +1,4 @@
-"""The command line: ``segexplain explain | predict | revalue | demo | doctor | run``."""
+"""The command line: ``segexplain explain | predict | revalue | demo | doctor | run | serve``."""
 
 import re
 import signal
@@ -184,6 +184,14 @@ def run_job_folder(
 
         manifest = run_job(job, listener=progress.listener, progress=progress, resume=resume)
     _tell_answer(manifest.answer, job / "results")
+
+
+@app.command()
+def serve() -> None:
+    """Serve commands, one a line of JSON on standard input, with events, one a line on standard output."""
+    from SegExplainLib.worker import serve as run
+
+    run()
 
 
 @contextmanager

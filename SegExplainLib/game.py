@@ -126,6 +126,7 @@ class RegionGame:
 
     Attributes:
         n_players: Players of the game.
+        n_answered: Coalitions answered so far, from the table or by the network; one that is asked again counts again.
     """
 
     def __init__(
@@ -138,6 +139,7 @@ class RegionGame:
     ) -> None:
         self.table = table
         self.n_players = table.n_players
+        self.n_answered = 0
         self._scores = tuple(scores)
         self._tallier = tallier
         self._on_block = on_block or (lambda: None)
@@ -149,7 +151,11 @@ class RegionGame:
 
     def __call__(self, coalitions: NDArray[np.bool_]) -> NDArray[np.float64]:
         """float64 (n, n_targets): the explained numbers under each coalition (n, n_players)."""
-        self._evaluate(self._missing(coalitions))
+        missing = self._missing(coalitions)
+        n_after = self.n_answered + len(coalitions)
+        self.n_answered = n_after - len(missing)
+        self._evaluate(missing)
+        self.n_answered = n_after
         tallies = self.table.tallies_of(coalitions)
         return np.stack([score.of(tallies[:, channel]) for channel, score in self._scores], axis=-1)
 
@@ -163,4 +169,5 @@ class RegionGame:
             return
         for rows, tallies in self._tallier.blocks(coalitions):
             self.table.append(coalitions[rows], tallies)
+            self.n_answered += len(rows)
             self._on_block()

@@ -15,16 +15,16 @@ from SegExplainLib.game_record import RECORD_NAME, GameRecord, fingerprints_of
 from SegExplainLib.model.loading import load_segmenter
 from SegExplainLib.model.segmenter import Segmenter
 from SegExplainLib.organ_map import OrganMap, write_organ_map
+from SegExplainLib.partial_results import PartialResults
 from SegExplainLib.play import Estimator, play
 from SegExplainLib.players.partition import PlayerPartition
 from SegExplainLib.progress import Progress
 from SegExplainLib.question import (
     chosen_device,
     native_parts,
+    open_game,
     predicted_organs,
     prepared_question,
-    record_for,
-    tallier_for,
 )
 from SegExplainLib.removal.blur import blur_fill
 from SegExplainLib.removal.constant import air_fill, mean_fill
@@ -37,6 +37,7 @@ from SegExplainLib.shapley.kernel_regression import kernel_shap
 from SegExplainLib.shapley.leverage import leverage_shap
 from SegExplainLib.shapley.permutation import permutation_shapley
 from SegExplainLib.volume_io import LABEL_SUFFIXES, read_ct
+from SegExplainLib.warm import WarmState
 
 ESTIMATORS: dict[str, Estimator] = {
     "kernel-shap": kernel_shap,
@@ -66,9 +67,23 @@ SMALLEST_BUDGET: dict[str, Callable[[int], int]] = {
 
 
 def explain(
-    request: ExplainRequest, out: Path, *, progress: Progress | None = None, resume: bool = False
+    request: ExplainRequest,
+    out: Path,
+    *,
+    progress: Progress | None = None,
+    resume: bool = False,
+    warm: WarmState | None = None,
+    partial_to: Path | None = None,
 ) -> ResultManifest:
     """Answers one request and leaves a results folder; nothing is written before the network's first tile has run.
+
+    Args:
+        request: What is asked.
+        out: Results folder.
+        progress: Is told stages, steps and warnings.
+        resume: Go on with what an interrupted run left in ``out``.
+        warm: What earlier questions left, and where this one leaves its own for the next.
+        partial_to: Folder for interim importances.
 
     Raises:
         SegExplainError: of the kind that fits: what was expected, what was found, what to do.
@@ -78,7 +93,8 @@ def explain(
     check_request(request)
     request = request.with_paths_from(Path.cwd())
     refuse_finished(out, resume=resume)
-    question = prepared_question(request, progress)
+    warm = warm or WarmState()
+    question = prepared_question(request, progress, warm=warm)
     segmenter, case, partition = question.segmenter, question.case, question.partition
     request = with_budget(request, partition.n_players)
     if partition.n_players > MANY_UNITS:
@@ -87,15 +103,21 @@ def explain(
             "Larger units (--unit-mm) give a surer answer."
         )
     with progress.stage("run unperturbed tiles"):
-        absent = absent_for(request, case, partition, segmenter)
-        tallier = tallier_for(request, case, partition, absent, segmenter, progress)
-        record = record_for(request, case, partition, absent, segmenter, tallier)
+        absent = warm.take(question.keys.absent, lambda: absent_for(request, case, partition, segmenter), progress)
+        game = open_game(request, question, absent, warm, progress)
+        tallier, record = game.tallier, game.record
+        n_at_hand = len(record.table)
+        if n_at_hand > 1:
+            progress.warn(
+                f"{n_at_hand} coalitions were at hand from an earlier question about the same units; the counts of "
+                "tiles and the times tell of the rest."
+            )
         require_free_space(out, 60 * 2**20 + 12 * case.ct.array.size)
         if resume and (out / RECORD_NAME).exists():
             record.take_over(GameRecord.load(out / RECORD_NAME))
             progress.warn(
-                f"{len(record.table)} coalitions were taken over from an interrupted run; the counts of tiles and the "
-                "times tell of the rest."
+                f"{len(record.table) - n_at_hand} coalitions were taken over from an interrupted run; the counts of "
+                "tiles and the times tell of the rest."
             )
     with progress.stage("evaluate coalitions"):
         estimate, scores = play(
@@ -106,6 +128,7 @@ def explain(
             tallier=tallier,
             out=out,
             progress=progress,
+            partial=PartialResults(partial_to, case.ct.grid) if partial_to else None,
         )
     with progress.stage("write results"):
         counts = tallier.cache.counts.as_dict() | {"network_s": tallier.cache.runner.network_s}

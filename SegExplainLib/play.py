@@ -1,22 +1,25 @@
 """Play a game to its end: run an estimator, tell how far it is, save as it goes, then answer every other question."""
 
+import math
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 
-from SegExplainLib.answers import Estimator, asked_question, every_answer
+from SegExplainLib.answers import Estimator, Question, asked_question, attribution_of, every_answer
 from SegExplainLib.attribution import Attribution
 from SegExplainLib.contract import Cancelled, ExplainRequest, InvalidRequest
 from SegExplainLib.game import RegionGame, RegionTallier
 from SegExplainLib.game_record import RECORD_NAME, GameRecord
+from SegExplainLib.partial_results import PartialResults
 from SegExplainLib.progress import Progress
 from SegExplainLib.shapley.value_function import ShapleyEstimate
 from SegExplainLib.target import TargetScore
 
 SAVE_EVERY_S = 20.0
 TELL_EVERY_S = 0.25
+SHOW_EVERY_S = 2.0
 
 
 def play(
@@ -28,6 +31,7 @@ def play(
     tolerance: float,
     out: Path,
     progress: Progress,
+    partial: PartialResults | None = None,
 ) -> tuple[ShapleyEstimate, list[Attribution]]:
     """Runs the estimator for the request's question, and replays what it evaluated for every other question.
 
@@ -41,26 +45,27 @@ def play(
         tallier: Asks the network for what the record lacks; None for a replay.
         out: Results folder.
         progress: Is told after each block.
+        partial: Keeps interim importances for those who watch.
 
     Returns:
         The estimate of the request's question; and all answers, that of the request first.
     """
     _require_full(record, tallier)
-    name, score = asked_question(request, record)
-    watch = _Watch(request, record, tallier, out, progress)
-    game = RegionGame(record.table, [(record.channel_of(name), score)], tallier=tallier, on_block=watch.block)
+    question = asked_question(request, record)
+    watch = _Watch(request, record, question, tallier, out, progress, partial)
     estimate = None
     try:
-        for estimate in _started(estimator, request, game, tolerance):
+        for estimate in _started(estimator, request, watch.game, tolerance):
             watch.estimate(estimate)
+        watch.show_partial()
     except Cancelled as error:
+        watch.show_partial()
         error.hint = "Nothing had been evaluated yet."
-        if watch.has_news:
+        if watch.has_news or (out / RECORD_NAME).exists():
             error.hint = f"What was evaluated is kept in {out}; give the same command with --resume to go on."
         raise
     finally:
-        if watch.has_news:
-            record.save(out / RECORD_NAME)
+        watch.end()
     if estimate is None:
         raise InvalidRequest(f"A budget of {request.budget} gives no estimate.", "Raise --budget.")
     return estimate, every_answer(estimator, request, record, estimate, warn=progress.warn)
@@ -83,28 +88,47 @@ def _require_full(record: GameRecord, tallier: RegionTallier | None) -> None:
 
 
 class _Watch:
-    """Progress, forecast and regular saving while coalitions are evaluated."""
+    """Progress, forecast, interim results and regular saving while coalitions are evaluated.
+
+    Attributes:
+        game: The question's game, watched.
+    """
 
     def __init__(
-        self, request: ExplainRequest, record: GameRecord, tallier: RegionTallier | None, out: Path, progress: Progress
+        self,
+        request: ExplainRequest,
+        record: GameRecord,
+        question: Question,
+        tallier: RegionTallier | None,
+        out: Path,
+        progress: Progress,
+        partial: PartialResults | None,
     ) -> None:
         self._request = request
         self._record = record
+        self._question = question
         self._tallier = tallier
         self._out = out
         self._progress = progress
+        self._partial = partial
         self._n_known = len(record.table)
         self._begin = self._saved = self._told = time.monotonic()
+        self._shown = -math.inf
         self._save_every_s = SAVE_EVERY_S
         self._total = request.budget
+        self._unshown: ShapleyEstimate | None = None
         self._error: float | None = None
+        name, score = question
+        self.game = RegionGame(record.table, [(record.channel_of(name), score)], tallier=tallier, on_block=self.block)
         if tallier is not None:
             tallier.cache.runner.on_batch = self.batch
 
     @property
     def has_news(self) -> bool:
-        """Whether the network has evaluated what is worth keeping."""
-        return self._tallier is not None and len(self._record.table) > max(1, self._n_known)
+        """Whether the table holds what is worth keeping and lies in no file yet."""
+        n_now = len(self._record.table)
+        is_new = n_now > self._n_known or not (self._out / RECORD_NAME).exists()
+        return self._tallier is not None and n_now > 1 and is_new
 
     def batch(self) -> None:
         """After each call of the network: stop here when the user asked to, tell a few times a second."""
@@ -126,12 +150,36 @@ class _Watch:
         self._error = estimate.relative_error
         forecast = estimate.forecast_evaluations(self._request.tolerance)
         self._total = int(min(self._request.budget, max(forecast, estimate.n_evaluations)))
+        self._unshown = estimate
+        if time.monotonic() - self._shown > SHOW_EVERY_S:
+            self.show_partial()
         self._tell()
 
+    def show_partial(self) -> None:
+        """Shows the last estimate to those who watch, if they have not seen it."""
+        if self._partial is None or self._unshown is None:
+            return
+        answer = attribution_of(self._request, self._record, self._unshown, self._question)
+        folder = self._partial.write(answer, self._unshown)
+        n_done = self._unshown.n_evaluations
+        self._progress.partial(folder, n_done, max(n_done, self._total), error=self._error, tiles=self._n_tiles)
+        self._unshown = None
+        self._shown = time.monotonic()
+
+    def end(self) -> None:
+        """Saves what is new, and lets go of the engine, which may outlive the run."""
+        if self._tallier is not None:
+            self._tallier.cache.runner.on_batch = lambda: None
+        if self.has_news:
+            self._record.save(self._out / RECORD_NAME)
+
+    @property
+    def _n_tiles(self) -> int:
+        return self._tallier.cache.runner.n_tiles if self._tallier else 0
+
     def _tell(self) -> None:
-        done = len(self._record.table)
+        done = self.game.n_answered
         self._told = time.monotonic()
-        n_new = done - self._n_known
+        n_new = len(self._record.table) - self._n_known
         left_s = (self._told - self._begin) / n_new * max(0, self._total - done) if n_new else None
-        tiles = self._tallier.cache.runner.n_tiles if self._tallier else 0
-        self._progress.step(done, max(done, self._total), left_s=left_s, error=self._error, tiles=tiles)
+        self._progress.step(done, max(done, self._total), left_s=left_s, error=self._error, tiles=self._n_tiles)

@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from SegExplainLib.contract import Cancelled, Event, SegExplainError
 
@@ -19,6 +20,7 @@ class Progress:
 
     Attributes:
         listener: Who is told, or None.
+        last_stage: The stage that was begun last.
         timings_s: Stage -> seconds spent in it.
         warnings: Every warning told so far, in order.
     """
@@ -26,7 +28,7 @@ class Progress:
     def __init__(self, listener: Listener | None = None) -> None:
         self.listener = listener
         self._cancel = threading.Event()
-        self._stage = ""
+        self._stage = self.last_stage = ""
         self.timings_s: dict[str, float] = {}
         self.warnings: list[str] = []
 
@@ -35,6 +37,7 @@ class Progress:
         """Times the block under ``name``; an error that leaves it says in which stage it arose."""
         self.check_cancelled()
         outer, self._stage = self._stage, name
+        self.last_stage = name
         self._tell(Event(event="stage", stage=name))
         begin = time.perf_counter()
         try:
@@ -58,6 +61,20 @@ class Progress:
             Event(event="progress", stage=self._stage, done=done, total=total, left_s=left_s, error=error, tiles=tiles)
         )
         self.check_cancelled()
+
+    def partial(self, path: Path, done: int, total: int, *, error: float | None, tiles: int) -> None:
+        """Tells that interim results lie at ``path``; the numbers are those of ``step``."""
+        self._tell(
+            Event(
+                event="partial",
+                stage=self._stage,
+                path=str(path),
+                done=done,
+                total=total,
+                error=error,
+                tiles=tiles,
+            )
+        )
 
     def warn(self, message: str) -> None:
         """Tells a warning once, and keeps it for the report."""

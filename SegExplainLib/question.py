@@ -1,5 +1,6 @@
 """A request whose files are open: the network, the case, who takes part; and the engine that will serve its game."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,41 +22,113 @@ from SegExplainLib.players.organs import organ_players
 from SegExplainLib.players.partition import PlayerPartition
 from SegExplainLib.players.supervoxels import fcc_players
 from SegExplainLib.progress import Progress
+from SegExplainLib.question_keys import QuestionKeys
 from SegExplainLib.roi import roi_mask
 from SegExplainLib.volume import Volume, resampled_nearest
 from SegExplainLib.volume_io import read_ct, read_mask
+from SegExplainLib.warm import Item, Key, WarmState
 
 
 @dataclass(frozen=True, eq=False)
 class Question:
-    """A request whose files are open: the network, the case, and who takes part in the game."""
+    """A request whose files are open: the network, the case, and who takes part in the game.
+
+    Attributes:
+        segmenter: The network.
+        case: CT, region and tiles.
+        partition: The players.
+        keys: What each of them was opened under.
+    """
 
     segmenter: Segmenter
     case: PreparedCase
     partition: PlayerPartition
+    keys: QuestionKeys
 
 
-def prepared_question(request: ExplainRequest, progress: Progress) -> Question:
+def prepared_question(request: ExplainRequest, progress: Progress, *, warm: WarmState | None = None) -> Question:
     """Opens all that a request names and checks it against each other; no coalition has been evaluated yet."""
-    with progress.stage("load model"):
-        segmenter = load_segmenter(
+    opening = Opening(request, QuestionKeys.of(request), warm or WarmState(), progress)
+    segmenter = opening.segmenter()
+    class_named(segmenter, request.target)
+    ct, network_input = opening.ct_and_input(segmenter)
+    organ_map = opening.organ_map(ct, segmenter, network_input)
+    case = opening.case(ct, segmenter, network_input, organ_map)
+    return Question(segmenter, case, opening.partition(case, organ_map), opening.keys)
+
+
+@dataclass(frozen=True, eq=False)
+class Opening:
+    """Opens what a request names, stage by stage; what is at hand from the question before is not opened again."""
+
+    request: ExplainRequest
+    keys: QuestionKeys
+    warm: WarmState
+    progress: Progress
+
+    def segmenter(self) -> Segmenter:
+        """The network on its device."""
+        with self.progress.stage("load model"):
+            return opened_segmenter(self.request, self.keys.model, self.warm, self.progress)
+
+    def ct_and_input(self, segmenter: Segmenter) -> tuple[Volume, NetworkInput]:
+        """The CT, as read and as the network sees it."""
+        with self.progress.stage("read CT"):
+            ct = self._taken(self.keys.ct, lambda: read_ct(self.request.ct, warn=self.progress.warn))
+            self.progress.check_cancelled()
+            return ct, self._taken(self.keys.network_input, lambda: segmenter.prepared(ct))
+
+    def organ_map(self, ct: Volume, segmenter: Segmenter, network_input: NetworkInput) -> OrganMap | None:
+        """The organ map that the question needs: the given file, or else the model's own prediction of the CT."""
+        if not needs_organs(self.request):
+            return None
+        with self.progress.stage("find organs"):
+            if self.request.organs:
+                return self._taken(
+                    self.keys.organs, lambda: read_organ_map(Path(self.request.organs), warn=self.progress.warn)
+                )
+            return self._taken(self.keys.organs, lambda: predicted_organs(segmenter, ct, network_input, self.progress))
+
+    def case(
+        self, ct: Volume, segmenter: Segmenter, network_input: NetworkInput, organ_map: OrganMap | None
+    ) -> PreparedCase:
+        """CT, region and tiles."""
+
+        def prepared() -> PreparedCase:
+            roi_native = roi_mask(self.request.roi, ct, organ_map=organ_map, warn=self.progress.warn)
+            self.progress.check_cancelled()
+            return prepared_case(ct, roi_native, segmenter, network_input=network_input)
+
+        with self.progress.stage("find region"):
+            return self._taken(self.keys.case, prepared)
+
+    def partition(self, case: PreparedCase, organ_map: OrganMap | None) -> PlayerPartition:
+        """The players."""
+        with self.progress.stage("choose units"):
+            return self._taken(self.keys.units, lambda: players_for(self.request, case, organ_map, self.progress))
+
+    def _taken(self, key: Key, make: Callable[[], Item]) -> Item:
+        return self.warm.take(key, make, self.progress)
+
+
+def opened_segmenter(request: ExplainRequest, key: Key, warm: WarmState, progress: Progress) -> Segmenter:
+    """The network of a request, of which only the fields of the model count."""
+
+    def opened() -> Segmenter:
+        return load_segmenter(
             request.model,
             device=chosen_device(request.device),
             trust=request.trust_model,
             folds=request.folds,
             mirroring=request.mirroring,
         )
-        class_named(segmenter, request.target)
-    with progress.stage("read CT"):
-        ct = read_ct(request.ct, warn=progress.warn)
-        network_input = segmenter.prepared(ct)
-    with progress.stage("find region"):
-        organ_map = organ_map_for(request, ct, segmenter, network_input, progress)
-        roi_native = roi_mask(request.roi, ct, organ_map=organ_map, warn=progress.warn)
-        case = prepared_case(ct, roi_native, segmenter, network_input=network_input)
-    with progress.stage("choose units"):
-        partition = players_for(request, case, organ_map, progress)
-    return Question(segmenter, case, partition)
+
+    return warm.take(key, opened, progress)
+
+
+def needs_organs(request: ExplainRequest) -> bool:
+    """Whether an organ map decides the units or the region."""
+    return bool(request.organs) or request.units != "fcc" or request.roi.startswith("segment:")
 
 
 def chosen_device(name: str) -> torch.device:
@@ -83,17 +156,6 @@ def predicted_organs(segmenter: Segmenter, ct: Volume, network_input: NetworkInp
     labels = segmenter.native_labels(fused_logits(segmenter, network_input, progress), network_input)
     names = {entry.label: entry.name for entry in segmenter.classes}
     return OrganMap(Volume(labels.array.astype(np.int32), ct.grid), names)
-
-
-def organ_map_for(
-    request: ExplainRequest, ct: Volume, segmenter: Segmenter, network_input: NetworkInput, progress: Progress
-) -> OrganMap | None:
-    """The organ map that the question needs: the given file, or else the model's own prediction of the CT."""
-    if request.organs:
-        return read_organ_map(Path(request.organs), warn=progress.warn)
-    if request.units == "fcc" and not request.roi.startswith("segment:"):
-        return None
-    return predicted_organs(segmenter, ct, network_input, progress)
 
 
 def players_for(
@@ -139,6 +201,32 @@ def tallier_for(
         Volume(mask, case.ct.grid), case.network_input.grid
     )[case.roi]
     return RegionTallier(cache, case.region.mask, reference=reference, is_exclusive=segmenter.is_exclusive)
+
+
+@dataclass(frozen=True, eq=False)
+class OpenGame:
+    """A game that can be played: the engine, and the record of what it has evaluated."""
+
+    tallier: RegionTallier
+    record: GameRecord
+
+
+def open_game(
+    request: ExplainRequest, question: Question, absent: NDArray[np.float32], warm: WarmState, progress: Progress
+) -> OpenGame:
+    """The game of a question, with every coalition that an earlier question of ``warm`` evaluated in it."""
+
+    def opened() -> OpenGame:
+        segmenter, case, partition = question.segmenter, question.case, question.partition
+        tallier = tallier_for(request, case, partition, absent, segmenter, progress)
+        progress.check_cancelled()
+        return OpenGame(tallier, record_for(request, case, partition, absent, segmenter, tallier))
+
+    is_at_hand = warm.has(question.keys.game)
+    game = warm.take(question.keys.game, opened, progress)
+    if is_at_hand:
+        game.tallier.cache.start_over(warn=progress.warn, on_batch=progress.check_cancelled)
+    return game
 
 
 def record_for(

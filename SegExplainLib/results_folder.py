@@ -142,7 +142,7 @@ def findings_of(
     """What the report tells beyond the importances."""
     asked = counts.get("n_region_tiles", 0.0)
     if asked:
-        counts = counts | {"reuse_share": 1.0 - (counts["n_network_tiles"] - counts["n_roi_tiles"]) / asked}
+        counts = counts | {"reuse_share": 1.0 - (counts["n_network_tiles"] - counts["n_unperturbed_tiles"]) / asked}
     return Findings(
         request=request,
         ct_name=Path(request.ct).name,

@@ -141,7 +141,7 @@ def write_label_image(volume: Volume, path: Path | str) -> None:
         ValueError: a label is negative or above 2**31 - 1.
     """
     path = Path(path)
-    volume = Volume(_smallest_labels(volume.array), volume.grid)
+    volume = Volume(smallest_labels(volume.array), volume.grid)
     name = path.name.lower()
     if not name.endswith(LABEL_SUFFIXES):
         raise InvalidRequest(f"Labels cannot be written as {path.name}.", f"Choose one of {', '.join(LABEL_SUFFIXES)}.")
@@ -181,7 +181,13 @@ def _writable(array: NDArray) -> NDArray:
     return np.ascontiguousarray(array)
 
 
-def _smallest_labels(array: NDArray) -> NDArray:
+def smallest_labels(array: NDArray) -> NDArray:
+    """Labels in the smallest of uint8, uint16 and int32 that holds them all; bool becomes uint8.
+
+    Raises:
+        TypeError: the labels are not integers.
+        ValueError: a label is negative or above 2**31 - 1.
+    """
     if array.dtype == bool:
         return array.astype(np.uint8)
     if not np.issubdtype(array.dtype, np.integer):

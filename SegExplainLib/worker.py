@@ -1,27 +1,64 @@
-"""Serve a job folder: ``request.json`` in, ``events.jsonl`` and ``results/`` out; for a shell, a cluster, Slicer."""
+"""Serve explanations: one job folder for a shell or a cluster, or commands over standard input for Slicer.
 
+Nothing heavy is imported before the first command that needs it, so that ``ready`` comes at once.
+"""
+
+import contextlib
 import json
+import os
+import platform
+import queue
+import sys
+import threading
+import traceback
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TextIO
+from typing import IO, Any, TextIO, TypeVar
 
-from SegExplainLib.contract import Event, ExplainRequest, InvalidRequest, ResultManifest, SegExplainError
-from SegExplainLib.pipeline import explain
+from SegExplainLib import __version__
+from SegExplainLib.atomic import raise_if_disk_full
+from SegExplainLib.contract import (
+    Command,
+    Event,
+    ExplainRequest,
+    InvalidRequest,
+    OutOfMemory,
+    ResultManifest,
+    SegExplainError,
+)
 from SegExplainLib.progress import Listener, Progress
+from SegExplainLib.warm import WarmState
+
+Answer = TypeVar("Answer")
+
+RESULTS = "results"
+PARTIAL = "partial"
+GRACE_S = 5.0
+"""How long work may go on after everybody has left, before the process ends with it."""
 
 
 class EventFile:
-    """A listener that appends each event to an open file as one line of JSON and passes it on."""
+    """A listener that passes each event on and appends it to an open file as one line of JSON."""
 
     def __init__(self, file: TextIO, listener: Listener | None = None) -> None:
         self._file = file
         self._listener = listener
 
     def __call__(self, event: Event) -> None:
-        """Writes the event at once, so that a reader of the file sees it."""
-        self._file.write(event.to_json_line() + "\n")
-        self._file.flush()
+        """Writes the event at once, so that a reader of the file sees it.
+
+        Raises:
+            OutOfDisk: the disk is full; the listener has been told all the same.
+        """
         if self._listener is not None:
             self._listener(event)
+        try:
+            self._file.write(event.to_json_line() + "\n")
+            self._file.flush()
+        except OSError as error:
+            raise_if_disk_full(error, Path(self._file.name).parent)
+            raise
 
 
 def job_request(job: Path) -> ExplainRequest:
@@ -30,6 +67,8 @@ def job_request(job: Path) -> ExplainRequest:
     Raises:
         InvalidRequest: there is no readable request.
     """
+    if not job.is_dir():
+        raise InvalidRequest(f"There is no job folder {job}.", "Make it, with a request.json in it.")
     path = job / "request.json"
     try:
         given = json.loads(path.read_text(encoding="utf-8"))
@@ -45,27 +84,252 @@ def job_request(job: Path) -> ExplainRequest:
 
 
 def run_job(
-    job: Path, *, listener: Listener | None = None, progress: Progress | None = None, resume: bool = False
+    job: Path,
+    *,
+    listener: Listener | None = None,
+    progress: Progress | None = None,
+    resume: bool = False,
+    warm: WarmState | None = None,
 ) -> ResultManifest:
-    """Runs one job; every event goes to its ``events.jsonl`` and to ``listener``.
+    """Runs one job; every event goes to ``listener`` and, where there is such a folder, to its ``events.jsonl``.
 
     Raises:
-        SegExplainError: after it has been told as a ``failed`` event, unless there is no such folder to tell it in.
+        SegExplainError: after it has been told as a ``failed`` event.
     """
-    if not job.is_dir():
-        raise InvalidRequest(f"There is no job folder {job}.", "Make it, with a request.json in it.")
-    with (job / "events.jsonl").open("a", encoding="utf-8") as file:
-        tell = EventFile(file, listener)
-        progress = progress or Progress()
+    progress = progress or Progress()
+
+    def explained() -> ResultManifest:
+        request = job_request(job)
+        from SegExplainLib.pipeline import explain
+
+        return explain(request, job / RESULTS, progress=progress, resume=resume, warm=warm, partial_to=job / PARTIAL)
+
+    with _job_events(job, listener) as tell:
         progress.listener = tell
-        tell(Event(event="started", path=str(job)))
+        finished = Event(event="finished", path=str(job / RESULTS))
+        return _answered(explained, lambda _manifest: finished, tell=tell, progress=progress, path=str(job))
+
+
+@contextlib.contextmanager
+def _job_events(job: Path, listener: Listener | None) -> Iterator[Listener]:
+    """What is told of a job goes here."""
+    if not job.is_dir():
+        yield listener or (lambda _event: None)
+        return
+    with (job / "events.jsonl").open("a", encoding="utf-8") as file:
+        yield EventFile(file, listener)
+
+
+def _answered(
+    work: Callable[[], Answer],
+    finished: Callable[[Answer], Event],
+    *,
+    tell: Listener,
+    progress: Progress,
+    path: str = "",
+) -> Answer:
+    """Tells ``started``, works, tells exactly one of ``finished`` and ``failed``; an error is raised all the same."""
+    try:
+        tell(Event(event="started", path=path))
+        progress.check_cancelled()
+        answer = work()
+    except BaseException as error:
+        tell(failure(error, stage=progress.last_stage))
+        raise
+    tell(finished(answer))
+    return answer
+
+
+def failure(error: BaseException, *, stage: str = "") -> Event:
+    """The ``failed`` event of any error; ``stage`` serves where the error does not say its own."""
+    if isinstance(error, SegExplainError):
+        told, kind = error, type(error).__name__
+    elif _is_out_of_memory(error):
+        hint = "Close other programs, choose a smaller ROI, or run on another device."
+        told, kind = OutOfMemory("Memory ran out.", hint), OutOfMemory.__name__
+    elif isinstance(error, ModuleNotFoundError):
+        told = SegExplainError(f"The Python package {error.name} is not installed.", "Install what is missing.")
+        kind = type(error).__name__
+    else:
+        told, kind = SegExplainError(f"{type(error).__name__}: {error}", "See the log."), type(error).__name__
+    return Event(event="failed", stage=told.stage or stage, message=told.message, hint=told.hint, kind=kind)
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    if isinstance(error, MemoryError | OutOfMemory):
+        return True
+    if "torch" not in sys.modules:
+        return False
+    from SegExplainLib.model.memory import is_out_of_memory
+
+    return is_out_of_memory(error)
+
+
+def serve() -> None:
+    """Answers the lines of standard input, `Command`, with lines on standard output, `Event`, until the input ends.
+
+    Standard output is the events' alone: what libraries print goes to standard error.
+    """
+    commands, events = _claimed_streams()
+    Server(events).serve(commands)
+
+
+def _claimed_streams() -> tuple[IO[bytes], TextIO]:
+    """Standard input and output, for the protocol alone."""
+    sys.stdout.flush()
+    commands = os.fdopen(os.dup(0), "rb")
+    events = os.fdopen(os.dup(1), "w", encoding="utf-8", newline="\n")
+    # On Windows a library that looks at standard input while a thread waits for a line there would wait as well.
+    with open(os.devnull, "rb") as nothing:
+        os.dup2(nothing.fileno(), 0)
+    os.dup2(2, 1)
+    sys.stdout = sys.stderr
+    return commands, events
+
+
+@dataclass(frozen=True, eq=False)
+class _Asked:
+    """A command that has not been answered yet, and the way to stop it."""
+
+    command: Command
+    progress: Progress = field(default_factory=Progress)
+
+
+class Server:
+    """Answers commands one after the other, and keeps what they opened warm for the next.
+
+    A thread reads the input, so that ``cancel``, ``quit`` and the end of the input act while a command is answered.
+
+    Args:
+        events: Where events are written, one a line.
+    """
+
+    def __init__(self, events: TextIO) -> None:
+        self._events = events
+        self._write_lock = threading.Lock()
+        self._is_heard = True
+        self._waiting: queue.Queue[_Asked | None] = queue.Queue()
+        self._unanswered: list[_Asked] = []
+        self._warm = WarmState()
+
+    def serve(self, lines: Iterable[bytes]) -> None:
+        """Tells ``ready`` and answers until the input ends, or ``quit``."""
+        versions = {"version": __version__, "python": platform.python_version()}
+        self._tell(Event(event="ready", data={"pid": os.getpid()} | versions))
+        threading.Thread(target=self._read, args=(lines,), daemon=True, name="commands").start()
+        while (asked := self._waiting.get()) is not None:
+            self._answer(asked)
+
+    def _read(self, lines: Iterable[bytes]) -> None:
+        for line in lines:
+            text = line.decode("utf-8", errors="replace").strip()
+            command = self._command(text) if text else None
+            if command is None:
+                continue
+            if command.command == "quit":
+                break
+            if command.command == "cancel":
+                for asked in self._unanswered[:1]:
+                    asked.progress.cancel()
+                continue
+            self._unanswered.append(_Asked(command))
+            self._waiting.put(self._unanswered[-1])
+        self._leave()
+
+    def _command(self, text: str) -> Command | None:
+        """The command of a line; of a line that is none, the sender is told so under the id that it gave."""
         try:
-            manifest = explain(job_request(job), job / "results", progress=progress, resume=resume)
+            return Command.from_json_line(text)
+        except (InvalidRequest, RecursionError) as error:
+            told = failure(error)
+            number = _id_in(text)
+            self._tell(replace(told, id=number, event="failed" if number else "warning"))
+            return None
+
+    def _leave(self) -> None:
+        """Stops what runs; what does not stop in time ends with the process."""
+        for asked in list(self._unanswered):
+            asked.progress.cancel()
+        self._waiting.put(None)
+        end = threading.Timer(GRACE_S, os._exit, (1,))
+        end.daemon = True
+        end.start()
+
+    def _answer(self, asked: _Asked) -> None:
+        command, progress = asked.command, asked.progress
+
+        def tell(event: Event) -> None:
+            self._tell(replace(event, id=command.id))
+
+        progress.listener = tell
+        try:
+            if command.command == "explain":
+                run_job(Path(command.job), listener=tell, progress=progress, resume=command.resume, warm=self._warm)
+            else:
+                _answered(lambda: self._data(command, progress), _finished_with, tell=tell, progress=progress)
         except SegExplainError as error:
-            tell(Event(event="failed", stage=error.stage, message=error.message, hint=error.hint))
-            raise
-        except Exception as error:
-            tell(Event(event="failed", message=f"{type(error).__name__}: {error}", hint="See the log."))
-            raise
-        tell(Event(event="finished", path=str(job / "results")))
-        return manifest
+            if isinstance(error, OutOfMemory):
+                self._free_memory()
+        except Exception:
+            traceback.print_exc()
+            self._free_memory()
+        finally:
+            self._unanswered.remove(asked)
+
+    def _data(self, command: Command, progress: Progress) -> dict[str, Any]:
+        """The answer to a question that is no explanation."""
+        if command.command == "check":
+            return _installation(progress)
+        if command.command == "describe":
+            from SegExplainLib.preview import describe
+
+            return describe(command.request, progress=progress, warm=self._warm)
+        from SegExplainLib.preview import preview
+
+        return preview(command.request, progress=progress, warm=self._warm)
+
+    def _free_memory(self) -> None:
+        """After a fault nothing that it may have touched is kept."""
+        self._warm.clear()
+        torch = sys.modules.get("torch")
+        if torch is not None and torch.cuda.is_available():
+            torch.cuda.empty_cache()
+
+    def _tell(self, event: Event) -> None:
+        with self._write_lock:
+            if not self._is_heard:
+                return
+            try:
+                self._events.write(event.to_json_line() + "\n")
+                self._events.flush()
+            except OSError:  # the reader has gone: there is nobody to tell, nor anybody to work for
+                self._is_heard = False
+                self._leave()
+
+
+def _finished_with(data: dict[str, Any]) -> Event:
+    return Event(event="finished", data=data)
+
+
+def _id_in(text: str) -> int:
+    """The id of a line that is an object but no command; 0 where there is none."""
+    try:
+        given = json.loads(text)
+    except (ValueError, RecursionError):
+        return 0
+    number = given.get("id") if isinstance(given, dict) else None
+    return number if isinstance(number, int) else 0
+
+
+def _installation(progress: Progress) -> dict[str, Any]:
+    """What ``check`` answers; works where packages are missing."""
+    from SegExplainLib.doctor import findings, missing_packages
+    from SegExplainLib.versions import installed_versions
+
+    found = []
+    for finding in findings():
+        found.append({"state": finding.state, "text": finding.text})
+        progress.check_cancelled()
+    torch = sys.modules.get("torch")
+    device = "cuda" if torch is not None and torch.cuda.is_available() else "cpu"
+    return {"findings": found, "versions": installed_versions(), "missing": missing_packages(), "device": device}

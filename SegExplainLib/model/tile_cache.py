@@ -37,7 +37,8 @@ class TileCounts:
         n_coalitions: Coalitions evaluated.
         n_region_tiles: Tiles of the region times coalitions: the cost with no reuse.
         n_touched_tiles: Those that hold an absent player: the cost when only untouched tiles are reused.
-        n_network_tiles: Tiles run through the network, the unperturbed ones included.
+        n_unperturbed_tiles: Tiles of the unperturbed CT run through the network; 0 when their logits were at hand.
+        n_network_tiles: All tiles run through the network.
         unperturbed_bytes: Bytes of the region's logits for the unperturbed CT, tile by tile and fused: held throughout.
         kept_bytes_peak: Most bytes of tile results held for later coalitions.
         accumulator_bytes_peak: Most bytes of fused logits held at once.
@@ -46,6 +47,7 @@ class TileCounts:
     n_coalitions: int = 0
     n_region_tiles: int = 0
     n_touched_tiles: int = 0
+    n_unperturbed_tiles: int = 0
     n_network_tiles: int = 0
     unperturbed_bytes: int = 0
     kept_bytes_peak: int = 0
@@ -140,6 +142,19 @@ class TileCache:
     def full_logits(self) -> torch.Tensor:
         """float32 (n_channels, k, j, i) of the region's box for the unperturbed CT."""
         return self._full
+
+    def start_over(self, *, warn: Callable[[str], None], on_batch: Callable[[], None]) -> None:
+        """For another run: counts from zero, nothing announced, other listeners; all logits at hand stay."""
+        self.counts = TileCounts(unperturbed_bytes=self.counts.unperturbed_bytes, kept_bytes_peak=self._kept_bytes)
+        self._uses_ahead.clear()
+        self.runner.start_over()
+        self.runner.warn, self.runner.on_batch = warn, on_batch
+
+    def n_tiles_for(self, coalitions: NDArray[np.bool_]) -> int:
+        """Tiles that coalitions (n, n_players) take when every result that comes again is kept: a lower bound."""
+        patterns, touched = self._patterns(coalitions)
+        asked = {p for row, hit in zip(patterns, touched) for p, is_touched in zip(row, hit) if is_touched}
+        return len(asked - self._kept.keys())
 
     def announce(self, coalitions: NDArray[np.bool_]) -> None:
         """Says which coalitions (n, n_players) will be asked for, so that results that come again are kept."""
@@ -237,7 +252,7 @@ class TileCache:
             full[:, *self._region.in_box[job]] += part * self._region.shares[job]
 
         self.runner.run(self._region.n_tiles, make_tiles, take)
-        self.counts.n_network_tiles = self.runner.n_tiles
+        self.counts.n_network_tiles = self.counts.n_unperturbed_tiles = self.runner.n_tiles
         return full
 
     def _patterns(self, coalitions: NDArray[np.bool_]) -> tuple[list[list[Pattern]], NDArray[np.bool_]]:

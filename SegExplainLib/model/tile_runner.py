@@ -41,6 +41,7 @@ class TileRunner:
     Attributes:
         batch: Tiles in one call, as it stands now.
         on_batch: Is called after each call of the network: to tell progress, or to raise ``Cancelled``.
+        warn: Is told when memory runs short.
         n_tiles: Tiles run so far.
         network_s: Seconds spent in the network, the mean over batches that ran side by side.
     """
@@ -54,7 +55,7 @@ class TileRunner:
         warn: Callable[[str], None] | None = None,
     ) -> None:
         self._segmenter = segmenter
-        self._warn = warn or (lambda _message: None)
+        self.warn: Callable[[str], None] = warn or (lambda _message: None)
         is_cpu = segmenter.device.type == "cpu"
         self._is_growing = batch == 0 and not is_cpu
         self._best_rate = 0.0
@@ -65,6 +66,15 @@ class TileRunner:
         self.on_batch: Callable[[], None] = lambda: None
         self.n_tiles = 0
         self.network_s = 0.0
+
+    @property
+    def n_at_once(self) -> int:
+        """Tiles in all calls that run side by side, as it stands now."""
+        return self.batch * self._n_workers
+
+    def start_over(self) -> None:
+        """Counts from zero; the batch stays what it has grown or shrunk to."""
+        self.n_tiles, self.network_s = 0, 0.0
 
     def run(self, n_jobs: int, make_tiles: MakeTiles, take: Callable[[int, torch.Tensor], None]) -> None:
         """Runs jobs 0 ... n_jobs - 1.
@@ -140,7 +150,7 @@ class TileRunner:
         self._is_growing = False
         if self._segmenter.device.type == "cuda":
             torch.cuda.empty_cache()
-        self._warn(f"Memory ran out; going on with {self.batch * self._n_workers} tile(s) at a time.")
+        self.warn(f"Memory ran out; going on with {self.batch * self._n_workers} tile(s) at a time.")
 
     def _account(self, n_jobs: int, seconds: float) -> None:
         self.n_tiles += n_jobs
