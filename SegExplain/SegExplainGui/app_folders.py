@@ -46,7 +46,7 @@ def data_folder(environment: Mapping[str, str] = os.environ, platform: str = sys
 
 
 def private_folder(data: Path | None = None) -> Path:
-    """Folder of packages for a worker in Slicer's Python; one for each version of Python, as they hold compiled code."""
+    """Folder of packages for a worker in Slicer's Python. Each Python version has its own: they hold compiled code."""
     return (data or data_folder()) / PACKAGES / f"python{sys.version_info.major}.{sys.version_info.minor}"
 
 

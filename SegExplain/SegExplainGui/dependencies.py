@@ -8,10 +8,10 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from slicer.i18n import tr as _
 
@@ -20,6 +20,7 @@ from SegExplainLib.contract import SegExplainError
 
 LEAST_PYTHON = (3, 11)
 ENVIRONMENT_NAME = "SEGEXPLAIN_PYTHON"
+NO_WINDOW = getattr(subprocess, "CREATE_NO_WINDOW", 0)  # Windows opens a console for a child otherwise
 ANSWER_TIMEOUT_S = 60.0  # a cold start from a network disk
 
 FOR_THE_WORKER = {"PYTHONUNBUFFERED": "1", "PYTHONIOENCODING": "utf-8"}
@@ -132,7 +133,7 @@ def application_folders() -> list[Path]:
     """Folders in which the running Slicer keeps its programs; none outside Slicer."""
     import slicer
 
-    app = getattr(slicer, "app", None)
+    app: Any = getattr(slicer, "app", None)
     found = []
     if hasattr(app, "slicerHome"):
         found.append(Path(str(app.slicerHome)) / "bin")
@@ -236,7 +237,7 @@ def _version(python: Path, environment: dict[str, str], hint: str) -> tuple[int,
             capture_output=True,
             timeout=ANSWER_TIMEOUT_S,
             check=True,
-            **without_window(),
+            creationflags=NO_WINDOW,
         )
         major, minor = json.loads(done.stdout.decode("utf-8", "replace").strip().splitlines()[-1])
     except subprocess.TimeoutExpired as error:
@@ -250,8 +251,3 @@ def _version(python: Path, environment: dict[str, str], hint: str) -> tuple[int,
             _("{path} does not run as Python ({reason}).").format(path=python, reason=reason), hint
         ) from error
     return int(major), int(minor)
-
-
-def without_window() -> dict[str, int]:
-    """Arguments of ``subprocess`` that keep a console window from opening on Windows."""
-    return {"creationflags": subprocess.CREATE_NO_WINDOW} if sys.platform == "win32" else {}

@@ -1,7 +1,7 @@
 """Installing what the worker lacks, after asking, without harm to Slicer's own packages.
 
-Into Slicer's Python go the packages of ``Resources/requirements.txt``, torch through the PyTorch extension where there is
-one. What shares a name with Slicer (shap brings a package ``slicer``) goes into a private folder that only the worker
+Into Slicer's Python go the packages of ``Resources/requirements.txt``, torch through the PyTorch extension if it is
+there. What shares a name with Slicer (shap brings a package ``slicer``) goes into a private folder that only the worker
 sees. Another Python that the user chose gets all of it by its own pip. What Slicer runs on is never replaced.
 """
 
