@@ -1,8 +1,9 @@
 """Tables at full precision: players.csv, one line for each unit; answers.csv, one for each answer and unit."""
 
 import csv
-from collections.abc import Iterable, Sequence
-from dataclasses import astuple, dataclass, fields
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, fields
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -49,16 +50,16 @@ def player_rows(attribution: Attribution, *, interval_factor: float = 1.96) -> l
     """A row for each unit, in the order of players."""
     certainty = certainty_of(attribution, interval_factor)
     partition, rank_of = attribution.partition, {int(p): rank for rank, p in enumerate(attribution.ranking, start=1)}
-    per_ml = attribution.values_per_ml
+    intervals, signs, per_ml = certainty.intervals, certainty.signs, attribution.values_per_ml
     return [
         PlayerRow(
             id=player + 1,
             name=one_line(name),
             value=float(certainty.values[player]),
             standard_error=float(attribution.standard_errors[player]),
-            low_95=float(certainty.intervals[player, 0]),
-            high_95=float(certainty.intervals[player, 1]),
-            sign=int(certainty.signs[player]),
+            low_95=float(intervals[player, 0]),
+            high_95=float(intervals[player, 1]),
+            sign=int(signs[player]),
             rank=rank_of[player],
             volume_ml=float(partition.volumes_ml[player]),
             value_per_ml=float(per_ml[player]),
@@ -104,9 +105,9 @@ HEADINGS = {"class_name": "class"}
 """Columns that Python does not let be a field's name."""
 
 
-def answer_rows(answers: Iterable[Attribution], *, interval_factor: float = 1.96) -> list[AnswerRow]:
+def answer_rows(answers: Iterable[Attribution], *, interval_factor: float = 1.96) -> Iterator[AnswerRow]:
     """The rows of all answers, one answer after the other, units in the order of players."""
-    return [
+    return (
         AnswerRow(
             class_name=answer.target,
             quantity=answer.quantity,
@@ -123,7 +124,7 @@ def answer_rows(answers: Iterable[Attribution], *, interval_factor: float = 1.96
         )
         for answer in answers
         for row in player_rows(answer, interval_factor=interval_factor)
-    ]
+    )
 
 
 def write_players_csv(path: Path, attribution: Attribution, *, interval_factor: float = 1.96) -> None:
@@ -154,11 +155,12 @@ def read_answers_csv(path: Path) -> list[AnswerRow]:
     return _read(path, AnswerRow)
 
 
-def _write(path: Path, kind: type, rows: Sequence[Any]) -> None:
+def _write(path: Path, kind: type, rows: Iterable[Any]) -> None:
+    names = [entry.name for entry in fields(kind)]
     with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow([HEADINGS.get(entry.name, entry.name) for entry in fields(kind)])
-        writer.writerows(astuple(row) for row in rows)
+        writer.writerow([HEADINGS.get(name, name) for name in names])
+        writer.writerows(map(attrgetter(*names), rows))
 
 
 def _read(path: Path, kind: type) -> list[Any]:
