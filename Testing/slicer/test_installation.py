@@ -269,7 +269,7 @@ def test_a_slicer_without_pip_is_told(monkeypatch, tmp_path):
 
 def test_too_little_room_is_told_before_anything_is_loaded(monkeypatch, tmp_path):
     monkeypatch.setattr(installation.shutil, "disk_usage", lambda _folder: types.SimpleNamespace(free=3 * 2**30))
-    with pytest.raises(OutOfDisk, match="3.0 GB free; the packages need 8"):
+    with pytest.raises(OutOfDisk, match="GB free; the packages need 8"):
         install(["torch"], SLICERS, private=tmp_path, requirements=REQUIREMENTS, confirm=yes)
 
 
