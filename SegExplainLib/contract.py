@@ -6,10 +6,11 @@ Standard library only, so that a graphical client imports it in milliseconds.
 import difflib
 import json
 import math
+import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, get_origin
 
 SCHEMA_VERSION = 1
 
@@ -259,6 +260,9 @@ class ResultManifest:
             raise InvalidRequest(f"{path} cannot be read ({error}).", "Run the explanation again.") from error
 
 
+EVENTS = ("ready", "started", "stage", "progress", "partial", "warning", "finished", "failed")
+
+
 @dataclass(frozen=True, kw_only=True)
 class Event:
     """One line of a job's ``events.jsonl`` and of the worker's standard output.
@@ -297,21 +301,34 @@ class Event:
     def to_json_line(self) -> str:
         """One line of JSON; empty fields are left out."""
         told = {key: value for key, value in asdict(self).items() if value not in ("", None, {})}
-        if self.error is not None and not math.isfinite(self.error):
-            del told["error"]
+        for key in ("left_s", "error"):
+            if not math.isfinite(told.get(key, 0.0)):
+                del told[key]
         return json.dumps(told, allow_nan=False)
 
     @classmethod
     def from_json_line(cls, line: str) -> Self | None:
-        """The event of a line; None when it is none, such as what a library prints. Unknown keys are left out."""
+        """The event of a line; None when it is none, such as what a library prints.
+
+        Unknown keys are left out, and so is what is not of its field's type: an event that tells too little is better
+        than a command without an answer.
+        """
         try:
             given = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):  # the latter from brackets without end
             return None
-        if not isinstance(given, dict) or not isinstance(given.get("event"), str):
+        if not isinstance(given, dict) or given.get("event") not in EVENTS:
             return None
-        known = {entry.name for entry in fields(cls)}
-        return cls(**{key: value for key, value in given.items() if key in known})
+        kinds = {entry.name: entry.type for entry in fields(cls)}
+        return cls(**{key: value for key, value in given.items() if key in kinds and _fits(value, kinds[key])})
+
+
+def _fits(value: Any, kind: Any) -> bool:
+    """Whether a decoded JSON value is of a field's type; a whole number is a float too, nan and infinity are not."""
+    if kind == float | None:
+        is_number = isinstance(value, int | float) and not isinstance(value, bool)
+        return value is None or (is_number and abs(value) <= sys.float_info.max)
+    return isinstance(value, get_origin(kind) or kind) and not (kind is int and isinstance(value, bool))
 
 
 COMMANDS = ("check", "describe", "preview", "explain", "cancel", "quit")
@@ -345,12 +362,19 @@ class Command:
         """The command of a line.
 
         Raises:
-            InvalidRequest: the line is not a JSON object, or holds no such command.
+            InvalidRequest: the line is not a JSON object, or holds no such command, an unknown key, or a value of the
+                wrong type.
         """
         try:
-            command = cls(**json.loads(line))
-        except (ValueError, TypeError) as error:
+            given = json.loads(line)
+            command = cls(**given)
+        except (ValueError, TypeError, RecursionError) as error:
             raise InvalidRequest(f"The worker got a line that is no command ({error}): {line[:80]!r}.") from error
+        for entry in fields(cls):
+            value = getattr(command, entry.name)
+            if not _fits(value, entry.type):
+                kind_name = getattr(entry.type, "__name__", str(entry.type))
+                raise InvalidRequest(f"The command's {entry.name} is {value!r:.80}; expected {kind_name}.")
         if command.command not in COMMANDS:
             raise InvalidRequest(f"The worker has no command {command.command!r}.", f"One of {', '.join(COMMANDS)}.")
         return command
