@@ -9,6 +9,9 @@ from pathlib import Path
 
 from SegExplainLib.contract import OutOfDisk
 
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
+"""Codes of an ``OSError`` that mean so."""
+
 
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
@@ -53,7 +56,7 @@ def atomic_folder(folder: Path, *, last: str) -> Iterator[Path]:
 
 def raise_if_disk_full(error: OSError, folder: Path) -> None:
     """Turns the system's "no space left" into an error that says where and what to do."""
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+    if error.errno in DISK_FULL:
         raise OutOfDisk(
             f"The disk that holds {folder} is full.", "Free some space, then go on with --resume."
         ) from error

@@ -52,9 +52,14 @@ class PreparedCase:
 
 
 def prepared_case(
-    ct: Volume, roi_native: NDArray[np.bool_], segmenter: Segmenter, *, network_input: NetworkInput | None = None
+    ct: Volume,
+    roi_native: NDArray[np.bool_],
+    segmenter: Segmenter,
+    *,
+    network_input: NetworkInput | None = None,
+    body: NDArray[np.bool_] | None = None,
 ) -> PreparedCase:
-    """The case of one CT and region for a network; ``network_input`` saves preprocessing when it is at hand.
+    """The case of one CT and region for a network; ``network_input`` and ``body`` save work when they are at hand.
 
     Raises:
         InvalidRequest: no voxel of the region is inside what the network sees.
@@ -70,5 +75,11 @@ def prepared_case(
         )
     tiles = segmenter.tile_grid(network_input.grid.shape_kji)
     region = RegionTiles.of(roi, tiles, device=segmenter.device)
-    body = resampled_nearest(Volume(body_mask(ct), ct.grid), network_input.grid)
+    if body is None:
+        body = body_on_input(ct, network_input)
     return PreparedCase(ct, network_input, roi_native, roi, body, tiles, region)
+
+
+def body_on_input(ct: Volume, network_input: NetworkInput) -> NDArray[np.bool_]:
+    """bool (k, j, i) on the network's grid: the patient, as `PreparedCase.body`."""
+    return resampled_nearest(Volume(body_mask(ct), ct.grid), network_input.grid)

@@ -180,7 +180,7 @@ def run_job_folder(
 ) -> None:
     """Run a job folder: request.json in, events.jsonl and results/ out."""
     with _told() as progress:
-        from SegExplainLib.worker import run_job
+        from SegExplainLib.job_folder import run_job
 
         manifest = run_job(job, listener=progress.listener, progress=progress, resume=resume)
     _tell_answer(manifest.answer, job / "results")

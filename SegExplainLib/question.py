@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from SegExplainLib.case import PreparedCase, prepared_case
+from SegExplainLib.case import PreparedCase, body_on_input, prepared_case
 from SegExplainLib.contract import ExplainRequest, InvalidRequest
 from SegExplainLib.game import RegionTallier, TallyTable
 from SegExplainLib.game_record import GameRecord, fingerprints_of
@@ -97,7 +97,9 @@ class Opening:
         def prepared() -> PreparedCase:
             roi_native = roi_mask(self.request.roi, ct, organ_map=organ_map, warn=self.progress.warn)
             self.progress.check_cancelled()
-            return prepared_case(ct, roi_native, segmenter, network_input=network_input)
+            body = self._taken(self.keys.body, lambda: body_on_input(ct, network_input))
+            self.progress.check_cancelled()
+            return prepared_case(ct, roi_native, segmenter, network_input=network_input, body=body)
 
         with self.progress.stage("find region"):
             return self._taken(self.keys.case, prepared)
@@ -222,7 +224,7 @@ def open_game(
         progress.check_cancelled()
         return OpenGame(tallier, record_for(request, case, partition, absent, segmenter, tallier))
 
-    is_at_hand = warm.has(question.keys.game)
+    is_at_hand = warm.at_hand(question.keys.game) is not None
     game = warm.take(question.keys.game, opened, progress)
     if is_at_hand:
         game.tallier.cache.start_over(warn=progress.warn, on_batch=progress.check_cancelled)

@@ -24,6 +24,7 @@ class QuestionKeys:
         model: The opened network.
         ct: The CT as read.
         network_input: The CT after preprocessing.
+        body: Which voxels are the patient.
         organs: The organ map, from a file or the model's own prediction.
         case: CT, region and tiles.
         units: The players.
@@ -34,6 +35,7 @@ class QuestionKeys:
     model: Key
     ct: Key
     network_input: Key
+    body: Key
     organs: Key
     case: Key
     units: Key
@@ -46,6 +48,7 @@ class QuestionKeys:
         model = model_key(request)
         ct = Key("ct", (stamp(request.ct),))
         network_input = Key("network input", (), (model, ct))
+        body = Key("body", (), (network_input,))
         organs = Key("organs", (_organs_stamp(request.organs),), () if request.organs else (network_input,))
         of_organ = (organs,) if request.roi.startswith("segment:") else ()
         mask = request.roi.removeprefix("mask:") if request.roi.startswith("mask:") else ""
@@ -55,9 +58,8 @@ class QuestionKeys:
         units = Key("units", (request.units, edge_mm), (case, *of_organs))
         absent = Key("absent", (request.removal,), (units,))
         truth = (stamp(request.reference), request.target) if request.reference else ()
-        return cls(
-            model, ct, network_input, organs, case, units, absent, Key("game", (truth, request.batch), (absent,))
-        )
+        game = Key("game", (truth, request.batch), (absent,))
+        return cls(model, ct, network_input, body, organs, case, units, absent, game)
 
 
 def model_key(request: ExplainRequest) -> Key:

@@ -62,10 +62,10 @@ class WarmState:
         self._kept[key.stage] = _Kept(key, item, tuple(progress.warnings[n_told:]))
         return item
 
-    def has(self, key: Key) -> bool:
-        """Whether the item is at hand."""
+    def at_hand(self, key: Key) -> Any | None:
+        """The item of a stage if it is at hand; None where it would have to be made."""
         kept = self._kept.get(key.stage)
-        return kept is not None and kept.key == key
+        return kept.item if kept is not None and kept.key == key else None
 
     def clear(self) -> None:
         """Lets go of everything."""

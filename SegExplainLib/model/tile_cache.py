@@ -76,9 +76,7 @@ class MaskedTiles:
         self._absent = torch.from_numpy(np.ascontiguousarray(absent)).to(device)
         self._labels = torch.from_numpy(labels.astype(np.int32)).to(device)
         self._region = region
-        self.players_in_tile = tuple(
-            np.setdiff1d(np.unique(labels[region.grid.slices(int(n))]), [0]) - 1 for n in region.numbers
-        )
+        self.players_in_tile = players_in_tiles(labels, region)
 
     def tile(self, place: int, coalition: NDArray[np.bool_]) -> torch.Tensor:
         """(channels, k, j, i) of the region's tile number ``place`` under a coalition (n_players,)."""
@@ -86,6 +84,24 @@ class MaskedTiles:
         is_kept = torch.from_numpy(np.concatenate([[True], coalition])).to(self._labels.device)
         keep = is_kept[self._labels[where]]
         return torch.where(keep, self._present[:, *where], self._absent[:, *where])
+
+
+def players_in_tiles(labels: NDArray, region: RegionTiles) -> tuple[NDArray[np.int64], ...]:
+    """For each of the region's tiles, the numbers of the players in it; ``labels`` as in `MaskedTiles`."""
+    return tuple(np.setdiff1d(np.unique(labels[region.grid.slices(int(n))]), [0]) - 1 for n in region.numbers)
+
+
+def n_distinct_tiles(coalitions: NDArray[np.bool_], players_in_tile: Sequence[NDArray[np.int64]]) -> int:
+    """Tiles that coalitions (n, n_players) take when no (tile, pattern) runs twice: the least there can be.
+
+    Tiles with every player present are not counted: their logits are those of the unperturbed CT.
+    """
+    n_tiles = 0
+    for players in players_in_tile:
+        present = coalitions[:, players]
+        is_touched = ~present.all(axis=1)
+        n_tiles += len(np.unique(np.packbits(present[is_touched], axis=1), axis=0))
+    return n_tiles
 
 
 class TileCache:
@@ -149,12 +165,6 @@ class TileCache:
         self._uses_ahead.clear()
         self.runner.start_over()
         self.runner.warn, self.runner.on_batch = warn, on_batch
-
-    def n_tiles_for(self, coalitions: NDArray[np.bool_]) -> int:
-        """Tiles that coalitions (n, n_players) take when every result that comes again is kept: a lower bound."""
-        patterns, touched = self._patterns(coalitions)
-        asked = {p for row, hit in zip(patterns, touched) for p, is_touched in zip(row, hit) if is_touched}
-        return len(asked - self._kept.keys())
 
     def announce(self, coalitions: NDArray[np.bool_]) -> None:
         """Says which coalitions (n, n_players) will be asked for, so that results that come again are kept."""

@@ -13,7 +13,7 @@ PACKAGE = ROOT / "SegExplainLib"
 LEVELS = [
     ["__main__"],
     ["cli"],
-    ["worker", "demo", "doctor", "progress_bar", "preview"],
+    ["worker", "demo", "doctor", "job_folder", "preview", "forecast", "progress_bar"],
     ["pipeline"],
     ["play", "partial_results", "question", "results_folder"],
     ["answers"],

@@ -13,11 +13,11 @@ from SegExplainLib import pipeline, question
 from SegExplainLib.contract import Cancelled, ExplainRequest, InvalidRequest, ResultManifest
 from SegExplainLib.demo import demo_model_folder
 from SegExplainLib.game_record import GameRecord
+from SegExplainLib.job_folder import run_job
 from SegExplainLib.pipeline import explain, predict, revalue
 from SegExplainLib.progress import Progress
 from SegExplainLib.report.shap_export import shap_explanation
 from SegExplainLib.results_folder import read_attribution
-from SegExplainLib.worker import run_job
 
 FILES = {
     "answers.csv",
