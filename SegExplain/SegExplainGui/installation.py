@@ -47,18 +47,12 @@ RunPip = Callable[[Sequence[str]], None]
 
 
 @dataclass(frozen=True)
-class Watch:
-    """Who looks on while packages are installed.
+class _Watch:
+    """Who looks on while packages are installed, and may stop it."""
 
-    Attributes:
-        say: Gets a line on how it goes, again and again.
-        stay_responsive: Lets the application breathe.
-        is_cancelled: Whether the user wants it to stop; asked between packages, and while another Python's pip runs.
-    """
-
-    say: Callable[[str], None] = lambda _line: None
-    stay_responsive: Callable[[], None] = lambda: None
-    is_cancelled: Callable[[], bool] = lambda: False
+    say: Callable[[str], None]
+    is_cancelled: Callable[[], bool]
+    stay_responsive: Callable[[], None]
 
     def stop_if_cancelled(self) -> None:
         """Raises `Cancelled` when the user wants it to stop."""
@@ -105,7 +99,9 @@ def install(
     private: Path,
     requirements: Sequence[Path],
     confirm: Callable[[str], bool],
-    watch: Watch = Watch(),
+    say: Callable[[str], None],
+    is_cancelled: Callable[[], bool] = lambda: False,
+    stay_responsive: Callable[[], None] = lambda: None,
     environment: Mapping[str, str] = os.environ,
 ) -> bool:
     """Installs ``missing`` for ``backend`` after asking; False when the user declined. Returns when all is done.
@@ -116,7 +112,9 @@ def install(
         private: Folder for what clashes with Slicer.
         requirements: Requirements files that give the least version of each package.
         confirm: Asks the user.
-        watch: Is told how it goes, and may stop it.
+        say: Gets a line on how it goes, again and again.
+        is_cancelled: Asked between packages, and all the time while another Python's pip runs.
+        stay_responsive: Lets the application breathe while another Python's pip runs, which may be silent for minutes.
         environment: Of this process.
 
     Raises:
@@ -131,6 +129,7 @@ def install(
     if not confirm(plan.question(backend, private)):
         return False
     _refuse_no_room(plan, backend, private)
+    watch = _Watch(say, is_cancelled, stay_responsive)
     if backend.is_slicers:
         _install_in_slicer(plan, private, watch)
     else:
@@ -178,7 +177,7 @@ def is_installed(name: str) -> bool:
     return True
 
 
-def _install_in_slicer(plan: Plan, private: Path, watch: Watch) -> None:
+def _install_in_slicer(plan: Plan, private: Path, watch: _Watch) -> None:
     if importlib.util.find_spec("pip") is None:
         raise InstallationFailed(
             _("This Slicer has no pip, so that nothing can be installed into its Python."),
@@ -297,7 +296,7 @@ def _told() -> Iterator[None]:
         ) from error
 
 
-def _run_pip(arguments: Sequence[str], python: str, environment: Mapping[str, str], watch: Watch) -> None:
+def _run_pip(arguments: Sequence[str], python: str, environment: Mapping[str, str], watch: _Watch) -> None:
     """``pip`` in a Python of the user's, line by line; ended at once when the user cancels."""
     process = ChildProcess()
     try:

@@ -22,7 +22,7 @@ slicer_application.start()
 import slicer  # noqa: E402
 from SegExplainGui import installation  # noqa: E402
 from SegExplainGui.dependencies import Backend  # noqa: E402
-from SegExplainGui.installation import Watch, install, install_private, plan_for  # noqa: E402
+from SegExplainGui.installation import install, install_private, plan_for  # noqa: E402
 from SegExplainGui.pip_faults import InstallationFailed, explained  # noqa: E402
 
 from SegExplainLib.contract import Cancelled, InvalidRequest, OutOfDisk  # noqa: E402
@@ -102,7 +102,7 @@ def test_another_python_gets_the_packages_by_its_own_pip(another_python, an_envi
         private=tmp_path / "private",
         requirements=[a_list],
         confirm=yes,
-        watch=Watch(said.append),
+        say=said.append,
         environment=an_environment,
     )
     assert done
@@ -115,18 +115,20 @@ def test_nothing_happens_to_who_declines(another_python, an_environment, a_list,
     asked = []
     backend = Backend(another_python, "setting")
     where = {"private": tmp_path, "requirements": [a_list], "environment": an_environment}
-    assert not install(["greedy"], backend, **where, confirm=lambda question: asked.append(question))
+    assert not install(["greedy"], backend, **where, confirm=lambda question: asked.append(question), say=print)
     assert "greedy" in asked[0]
     assert another_python in asked[0]
     assert "greedy" not in installed(another_python)
 
 
 def test_nobody_is_asked_when_nothing_is_missing(tmp_path):
-    assert install([], SLICERS, private=tmp_path, requirements=REQUIREMENTS, confirm=lambda _: pytest.fail("asked"))
+    assert install(
+        [], SLICERS, private=tmp_path, requirements=REQUIREMENTS, confirm=lambda _: pytest.fail("asked"), say=print
+    )
 
 
 def test_a_package_that_the_index_lacks_is_told(another_python, an_environment, a_list, tmp_path):
-    where = {"private": tmp_path, "requirements": [a_list], "environment": an_environment, "confirm": yes}
+    where = {"private": tmp_path, "requirements": [a_list], "environment": an_environment, "confirm": yes, "say": print}
     with pytest.raises(InstallationFailed, match="no version that fits"):
         install(["nowhere"], Backend(another_python, "setting"), **where)
 
@@ -137,10 +139,15 @@ def test_cancelling_ends_pip_within_two_seconds(tmp_path, a_list):
     slow.write_text(f"#!/bin/sh\necho $$ > {tmp_path}/pid\necho working\nexec sleep 60\n", encoding="utf-8")
     slow.chmod(0o755)
     begin, lines = time.monotonic(), []
-    watch = Watch(lines.append, is_cancelled=lambda: "working" in lines)
+    looking_on = {"say": lines.append, "is_cancelled": lambda: "working" in lines}
     with pytest.raises(Cancelled):
         install(
-            ["greedy"], Backend(str(slow), "setting"), private=tmp_path, requirements=[a_list], confirm=yes, watch=watch
+            ["greedy"],
+            Backend(str(slow), "setting"),
+            private=tmp_path,
+            requirements=[a_list],
+            confirm=yes,
+            **looking_on,
         )
     assert time.monotonic() - begin < 2
     with pytest.raises(ProcessLookupError):
@@ -199,7 +206,7 @@ def test_nothing_that_slicer_runs_on_would_change_its_version():
 
 def test_pip_refuses_what_would_replace_slicers_numpy(a_slicer_before_5_12, a_list, tmp_path):
     with pytest.raises(InstallationFailed, match="no version that fits"):
-        install(["greedy"], SLICERS, private=tmp_path, requirements=[a_list], confirm=yes)
+        install(["greedy"], SLICERS, private=tmp_path, requirements=[a_list], confirm=yes, say=print)
     assert importlib.metadata.version("numpy") != "99.0"
 
 
@@ -236,7 +243,7 @@ def test_newer_slicers_install_by_their_own_packaging_and_ask_nothing_again(monk
     slicer_packaging = module(monkeypatch, "slicer.packaging", pip_ensure=record)
     monkeypatch.setattr(slicer, "packaging", slicer_packaging, raising=False)
     monkeypatch.setattr(installation, "is_installed", lambda name: name in ("numpy", "monai"))
-    install(["monai"], SLICERS, private=tmp_path, requirements=REQUIREMENTS, confirm=yes)
+    install(["monai"], SLICERS, private=tmp_path, requirements=REQUIREMENTS, confirm=yes, say=print)
     assert calls == [(["monai>=1.4"], False, f"numpy=={importlib.metadata.version('numpy')}\n")]
 
 
@@ -249,7 +256,7 @@ def test_torch_comes_through_the_pytorch_extension(monkeypatch, tmp_path):
 
     module(monkeypatch, "PyTorchUtils", PyTorchUtilsLogic=PyTorchUtilsLogic)
     monkeypatch.setattr(installation, "is_installed", lambda name: name == "torch")
-    install(["torch"], SLICERS, private=tmp_path, requirements=REQUIREMENTS, confirm=yes)
+    install(["torch"], SLICERS, private=tmp_path, requirements=REQUIREMENTS, confirm=yes, say=print)
     assert calls == [(False, ">=2.6,!=2.9.*")]
 
 
@@ -257,20 +264,20 @@ def test_what_is_still_missing_afterwards_is_told(monkeypatch, tmp_path):
     module(monkeypatch, "slicer.packaging", pip_ensure=lambda *_, **__: None)  # as Slicer does while it tests
     monkeypatch.setattr(slicer, "packaging", sys.modules["slicer.packaging"], raising=False)
     with pytest.raises(InstallationFailed, match="still missing: monai"):
-        install(["monai"], SLICERS, private=tmp_path, requirements=REQUIREMENTS, confirm=yes)
+        install(["monai"], SLICERS, private=tmp_path, requirements=REQUIREMENTS, confirm=yes, say=print)
 
 
 def test_a_slicer_without_pip_is_told(monkeypatch, tmp_path):
     find_spec = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "pip" else find_spec(name))
     with pytest.raises(InstallationFailed, match="no pip"):
-        install(["monai"], SLICERS, private=tmp_path, requirements=REQUIREMENTS, confirm=yes)
+        install(["monai"], SLICERS, private=tmp_path, requirements=REQUIREMENTS, confirm=yes, say=print)
 
 
 def test_too_little_room_is_told_before_anything_is_loaded(monkeypatch, tmp_path):
     monkeypatch.setattr(installation.shutil, "disk_usage", lambda _folder: types.SimpleNamespace(free=3 * 2**30))
     with pytest.raises(OutOfDisk, match="GB free; the packages need 8"):
-        install(["torch"], SLICERS, private=tmp_path, requirements=REQUIREMENTS, confirm=yes)
+        install(["torch"], SLICERS, private=tmp_path, requirements=REQUIREMENTS, confirm=yes, say=print)
 
 
 @pytest.mark.parametrize(
