@@ -48,6 +48,7 @@ class QtProcess:
 
     def exit_code(self) -> int | None:
         """None while it runs; on POSIX a negative signal number where one ended it."""
+        self._process.waitForReadyRead(0)  # notices the end when no event loop does
         if self._process.state() != qt.QProcess.NotRunning:
             return None
         code = self._process.exitCode()

@@ -18,6 +18,7 @@ from SegExplainLib.contract import Command, Event, SegExplainError
 
 LOG = logging.getLogger(__name__)
 LOG_LINES = 30
+JUNK_LINES = 10  # counted apart: a chatty library must not push an error out of the log
 LOG_LINE_CHARACTERS = 2000
 TERMINAL_EVENTS = ("finished", "failed")
 DID_NOT_START, DIED, SILENT, CANCELLED = "WorkerDidNotStart", "WorkerDied", "WorkerSilent", "Cancelled"
@@ -141,7 +142,8 @@ class Worker:
         self._session: _Session | None = None
         self._task: _Task | None = None
         self._last_id = 0
-        self._log: deque[str] = deque(maxlen=LOG_LINES)
+        self._errors: deque[str] = deque(maxlen=LOG_LINES)
+        self._junk: deque[str] = deque(maxlen=JUNK_LINES)
 
     @property
     def is_busy(self) -> bool:
@@ -155,8 +157,8 @@ class Worker:
 
     @property
     def log_tail(self) -> list[str]:
-        """The last 30 lines of the newest process: its standard error, and what it printed beside its events."""
-        return list(self._log)
+        """The newest process's last lines: 10 that it printed beside its events, then 30 of its standard error."""
+        return [*self._junk, *self._errors]
 
     def ask(self, command: Command, on_event: Callable[[Event], None]) -> None:
         """Gives a command to the worker, which is started if none runs.
@@ -223,7 +225,8 @@ class Worker:
         self._drop_session()
 
     def _start(self, task: _Task) -> None:
-        self._log.clear()
+        self._errors.clear()
+        self._junk.clear()
         process, now_s = self._make_process(), self._clock()
         try:
             process.start(self._launch.program, self._launch.arguments, self._launch.environment)
@@ -249,18 +252,18 @@ class Worker:
         if output or errors:
             session.heard_s = self._clock()
         for line in session.errors.feed(errors, is_at_end=is_at_end):
-            self._note(line)
+            _note(line, self._errors)
         try:
             session.inbox.extend(session.output.feed(output, is_at_end=is_at_end))
         except LineTooLong as error:
             if self._task is not None:
                 self._task.fault = str(error)
-            self._note(str(error))
+            _note(str(error), self._errors)
 
     def _take(self, line: str, session: _Session) -> None:
         event, task = _event(line), self._task
         if event is None:
-            self._note(line)
+            _note(line, self._junk)
         elif event.id == 0:
             self._take_of_process(event, session)
         elif task is not None and event.id == task.command.id:
@@ -273,7 +276,7 @@ class Worker:
             session.worker_pid = pid
         session.is_ready |= event.event == "ready"
         if event.message:
-            self._note(event.message)
+            _note(event.message, self._junk)
         if event.event == "failed" and self._task is not None:
             self._deliver(replace(event, id=self._task.command.id), self._task)
 
@@ -305,7 +308,7 @@ class Worker:
             return None
         if self._task.cancelled_s is not None:
             return CANCELLED, "The run was stopped; the worker ended with it.", "The next question starts a new worker."
-        reason, hint = exit_reason(exit_code, self._log)
+        reason, hint = exit_reason(exit_code, self.log_tail)
         if not session.is_ready:
             return DID_NOT_START, f"The worker ended before it was ready: {reason}.{self._last_words()}", PYTHON_HINT
         command = self._task.command.command
@@ -332,11 +335,13 @@ class Worker:
         return None
 
     def _last_words(self) -> str:
-        return f" Its last words: {self._log[-1]}" if self._log else ""
+        log = self.log_tail
+        return f" Its last words: {log[-1]}" if log else ""
 
-    def _note(self, line: str) -> None:
-        if line.strip():
-            self._log.append(line[:LOG_LINE_CHARACTERS])
+
+def _note(line: str, log: deque[str]) -> None:
+    if line.strip():
+        log.append(line[:LOG_LINE_CHARACTERS])
 
 
 def _event(line: str) -> Event | None:
