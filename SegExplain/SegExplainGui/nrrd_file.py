@@ -7,6 +7,8 @@ and as fast as the disk.
 
 import hashlib
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -36,13 +38,26 @@ def write_nrrd(array: NDArray, ijk_to_ras: NDArray, path: Path) -> None:
         OutOfDisk: there is no room for the file.
     """
     header = _header(array, ijk_to_ras)
+    n_bytes = len(header) + array.nbytes
+    if path.is_file() and path.stat().st_size == n_bytes:
+        return
+    with writing(path, n_bytes=n_bytes) as partial, partial.open("wb") as file:
+        file.write(header)
+        file.write(memoryview(array).cast("B"))
+
+
+@contextmanager
+def writing(path: Path, *, n_bytes: int) -> Iterator[Path]:
+    """A temporary path beside ``path`` that takes its place when the block ends well.
+
+    Raises:
+        InvalidRequest: the folder cannot be written to.
+        OutOfDisk: there is no room for ``n_bytes``.
+    """
     try:
-        if path.exists() and path.stat().st_size == len(header) + array.nbytes:
-            return
-        require_free_space(path.parent, len(header) + array.nbytes)
-        with atomic_path(path) as partial, partial.open("wb") as file:
-            file.write(header)
-            file.write(memoryview(array).cast("B"))
+        require_free_space(path.parent, n_bytes)
+        with atomic_path(path) as partial:
+            yield partial
     except OutOfDisk as error:
         error.hint = _("Free some space on that disk and try again.")
         raise

@@ -106,15 +106,17 @@ def _rotation_near(axes: NDArray) -> NDArray[np.float64]:
     """(3, 3) right-handed rotation whose columns are along the three axes, one reversed where they are left-handed."""
     left, _scale, right = np.linalg.svd(axes / np.linalg.norm(axes, axis=0))
     rotation = left @ right
-    rotation[:, 2] *= np.linalg.det(rotation)
+    rotation[:, 2] *= np.sign(np.linalg.det(rotation))
     return rotation
 
 
 def _looked_at_ijk(scene: Any, grid: CtGrid) -> NDArray[np.float64]:
     """(3,) index (i, j, k) where the slice views cross when that is on the CT, else its middle."""
-    views = [scene.GetFirstNodeByName(name) for name in SLICE_VIEWS]
-    if all(view is not None and view.IsA("vtkMRMLSliceNode") for view in views):
-        planes = np.array([as_array(view.GetSliceToRAS()) for view in views])
+    n_views = scene.GetNumberOfNodesByClass("vtkMRMLSliceNode")
+    views = [scene.GetNthNodeByClass(n, "vtkMRMLSliceNode") for n in range(n_views)]
+    to_ras = {view.GetLayoutName(): as_array(view.GetSliceToRAS()) for view in views}
+    if all(name in to_ras for name in SLICE_VIEWS):
+        planes = np.array([to_ras[name] for name in SLICE_VIEWS])
         normals, origins = planes[:, :3, 2], planes[:, :3, 3]
         if abs(np.linalg.det(normals)) > 0.1:
             crossing = np.linalg.solve(normals, (normals * origins).sum(axis=1))

@@ -17,11 +17,10 @@ from numpy.typing import NDArray
 from slicer.i18n import tr as _
 
 from SegExplainGui.ct_grid import CtGrid, ct_grid, ct_voxels
-from SegExplainGui.nrrd_file import content_name, write_nrrd
+from SegExplainGui.nrrd_file import content_name, write_nrrd, writing
 from SegExplainGui.roi_box import RoiExtent, roi_extent, roi_rows
 from SegExplainGui.roi_placement import fit_roi_to_segment, new_roi
 from SegExplainGui.segment_labels import SegmentLabels, segment_labels
-from SegExplainLib.atomic import atomic_path
 from SegExplainLib.contract import GeometryMismatch, InvalidRequest
 
 __all__ = [
@@ -95,12 +94,12 @@ def export_organs(segmentation_node: Any, ct_node: Any, folder: Path, *, warn: W
         raise _off_the_ct(found, segmentation_node)
     names = _unique_names(list(segments.values()), warn)
     _warn_of_losses(names, found, is_present, warn)
-    dense = np.where(is_present, np.cumsum(is_present), 0).astype(found.labels.dtype)
+    dense = np.where(is_present, np.cumsum(is_present) - 1, 0).astype(found.labels.dtype)
     present = [name for name, is_there in zip(names, is_present[1:]) if is_there]
     labels = found.labels if is_present[1:].all() else np.stack([dense[plane] for plane in found.labels])
     text = json.dumps(dict(enumerate(present, start=1)), ensure_ascii=False, indent=1)
     path = folder / content_name("organs", labels, grid.ijk_to_ras, text.encode())
-    with atomic_path(path.with_suffix(".json")) as partial:
+    with writing(path.with_suffix(".json"), n_bytes=4 * len(text)) as partial:
         partial.write_text(text + "\n", encoding="utf-8")
     write_nrrd(labels, grid.ijk_to_ras, path)
     return path
