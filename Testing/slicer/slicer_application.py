@@ -15,6 +15,7 @@ import slicer
 import vtk
 
 LOGICS = {
+    "colors": "vtkSlicerColorLogic",
     "volumes": "vtkSlicerVolumesLogic",
     "terminologies": "vtkSlicerTerminologiesModuleLogic",
     "segmentations": "vtkSlicerSegmentationsModuleLogic",
@@ -57,7 +58,7 @@ def start() -> Application:
     logic.SetSliceLogics(vtk.vtkCollection())
     logic.SetViewLogics(vtk.vtkCollection())
     slicer.vtkMRMLSliceNode.AddDefaultSliceOrientationPresets(scene, True)
-    logics = {"colors": colors} | {name: _module_logic(name, kind, logic, scene) for name, kind in LOGICS.items()}
+    logics = {name: _module_logic(name, kind, logic, scene) for name, kind in LOGICS.items()}
     application = Application(scene, logic, logics, _scene_bundles(scene, logic))
     _publish(application)
     return application

@@ -1,0 +1,176 @@
+"""The units as segments: all of them, named and tagged, and apart from them the strongest, which are shown.
+
+Two segmentations, because a surface is costly: Slicer makes one for every segment of a segmentation that is shown in
+3D, minutes for hundreds, and again whenever the scene is loaded. So the one that is shown holds the few strongest only.
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+import slicer
+from slicer.i18n import tr as _
+from vtk import vtkIntArray, vtkStringArray
+
+from SegExplainGui.unit_answers import Answer, UnitAnswers
+from SegExplainGui.unit_labels import voxels_of
+from SegExplainLib.contract import InvalidRequest
+from SegExplainLib.report.colours import diverging_rgb
+
+LABELMAP = "Binary labelmap"
+_WHOLE = "SegExplain.AllUnits"
+DIMMED, FULL = 0.25, 1.0
+
+
+def segment_id(unit_id: int) -> str:
+    """Of a unit, the same as in players.seg.nrrd."""
+    return f"SegExplain_{unit_id}"
+
+
+def unit_ids(segmentation: Any) -> list[int]:
+    """The units that stand in a segmentation, in its order; a user's own segments are left out."""
+    segments = segmentation.GetSegmentation()
+    ids = (segments.GetNthSegmentID(place) for place in range(segments.GetNumberOfSegments()))
+    return [int(name.removeprefix("SegExplain_")) for name in ids if name.removeprefix("SegExplain_").isdigit()]
+
+
+def fill_units(segmentation: Any, labels_volume: Any, segmentations_logic: Any) -> None:
+    """Puts every unit that has a voxel into a segmentation, in one shared layer; hidden until the user shows it.
+
+    Raises:
+        InvalidRequest: Slicer refused the label map.
+    """
+    counts = np.bincount(voxels_of(labels_volume).ravel())
+    ids = vtkStringArray()
+    for unit_id in range(1, len(counts)):  # the n-th id goes to label n
+        ids.InsertNextValue(segment_id(unit_id))
+    segmentation.CreateDefaultDisplayNodes()
+    was_modifying = segmentation.StartModify()
+    segments = segmentation.GetSegmentation()
+    segments.RemoveAllSegments()
+    is_imported = segmentations_logic.ImportLabelmapToSegmentationNode(labels_volume, segmentation, ids)
+    for unit_id in np.flatnonzero(counts[1:] == 0) + 1:
+        segments.RemoveSegment(segment_id(int(unit_id)))
+    for unit_id in unit_ids(segmentation):
+        segments.GetSegment(segment_id(unit_id)).SetName(_default_name(unit_id))
+    segmentation.EndModify(was_modifying)
+    segmentation.GetDisplayNode().SetVisibility(False)
+    if not is_imported:
+        raise InvalidRequest(_("Slicer cannot make segments of the units."), _("Restart Slicer and try again."))
+
+
+def prepare_strongest(segmentation: Any) -> None:
+    """Outlines in slices, where the map gives the colour; solid in 3D once the user shows it there."""
+    segmentation.CreateDefaultDisplayNodes()
+    display = segmentation.GetDisplayNode()
+    display.SetVisibility2DFill(False)
+    display.SetVisibility2DOutline(True)
+    display.SetSliceIntersectionThickness(2)
+
+
+def describe_units(segmentation: Any, units: UnitAnswers, answer: Answer, limit: float) -> None:
+    """Gives the segments names, colours and tags, and the order of importance."""
+    segments = segmentation.GetSegmentation()
+    colours = diverging_rgb(answer.values, limit=limit)
+    was_modifying = segmentation.StartModify()
+    for unit_id in unit_ids(segmentation):
+        place, segment = units.place_of(unit_id), segments.GetSegment(segment_id(unit_id))
+        if place is None:
+            continue
+        if segment.GetName() == _default_name(unit_id):  # else named already, maybe by the user
+            segment.SetName(units.names[place] or _default_name(unit_id))
+        segment.SetColor(*colours[place])
+        for key, value in _tags(units, answer, place).items():
+            segment.SetTag(f"SegExplain.{key}", value)
+    _order(segmentation, [segment_id(int(units.ids[place])) for place in answer.order])
+    segmentation.EndModify(was_modifying)
+
+
+def choose_units(segmentation: Any, wanted: Iterable[int], labels_volume: Any) -> None:
+    """Makes exactly these units the segments of a segmentation; those that stay are left as the user has them.
+
+    All share one label image, and stay in one layer.
+    """
+    wanted_ids, present = set(wanted), set(unit_ids(segmentation))
+    segments = segmentation.GetSegmentation()
+    was_modifying = segmentation.StartModify()
+    for unit_id in present - wanted_ids:
+        segments.RemoveSegment(segment_id(unit_id))
+    missing = sorted(wanted_ids - present)
+    counts = np.bincount(voxels_of(labels_volume).ravel()) if missing else ()
+    image = _shared_image(segments, labels_volume) if missing else None
+    for unit_id in missing:
+        if unit_id >= len(counts) or not counts[unit_id]:  # a unit so small that no voxel centre of the CT is in it
+            continue
+        segment = slicer.vtkSegment()
+        segment.SetName(_default_name(unit_id))
+        segment.SetNameAutoGenerated(False)
+        segment.SetColorAutoGenerated(False)
+        segment.SetLabelValue(unit_id)
+        segment.AddRepresentation(LABELMAP, image)
+        segments.AddSegment(segment, segment_id(unit_id))
+    segmentation.EndModify(was_modifying)
+
+
+def emphasise(segmentation: Any, unit_id: int | None) -> None:
+    """Shows one unit at full strength and dims the others; None gives all of them full strength."""
+    display = segmentation.GetDisplayNode()
+    if display is None:
+        return
+    was_modifying = display.StartModify()
+    for other in unit_ids(segmentation):
+        name, is_clear = segment_id(other), unit_id in (None, other)
+        display.SetSegmentOpacity2DOutline(name, FULL if is_clear else DIMMED)
+        display.SetSegmentOpacity3D(name, FULL if is_clear else DIMMED)
+    if unit_id is not None:
+        display.SetSegmentVisibility(segment_id(unit_id), True)
+    display.SetSliceIntersectionThickness(2 if unit_id is None else 3)
+    display.EndModify(was_modifying)
+
+
+def _default_name(unit_id: int) -> str:
+    return _("Unit {number}").format(number=unit_id)
+
+
+def _tags(units: UnitAnswers, answer: Answer, place: int) -> dict[str, str]:
+    return {
+        "Importance": repr(float(answer.values[place])),
+        "StandardError": repr(float(answer.standard_errors[place])),
+        "Rank": str(int(answer.ranks[place])),
+        "VolumeMl": repr(float(units.volumes_ml[place])),
+        "Quantity": _tag_text(answer.quantity),
+        "Target": _tag_text(answer.target),
+        "Unit": _tag_text(answer.unit),
+    }
+
+
+def _tag_text(text: str) -> str:
+    """Text without what parts tags in a segmentation's file."""
+    return " ".join(text.replace(":", " ").replace("|", " ").split())
+
+
+def _order(segmentation: Any, wanted: Sequence[str]) -> None:
+    segments = segmentation.GetSegmentation()
+    present = [segments.GetNthSegmentID(place) for place in range(segments.GetNumberOfSegments())]
+    known = set(present)
+    others = known - set(wanted)
+    ordered = [name for name in wanted if name in known] + [name for name in present if name in others]
+    if ordered != present:
+        segments.ReorderSegments(ordered)
+
+
+def _shared_image(segments: Any, labels_volume: Any) -> Any:
+    """The label image that the segments share, with all units; a new one when they come from a file or were edited."""
+    for place in range(segments.GetNumberOfSegments()):
+        image = segments.GetNthSegment(place).GetRepresentation(LABELMAP)
+        if image is not None and image.GetFieldData().HasArray(_WHOLE):
+            return image
+    logic = slicer.vtkSlicerSegmentationsModuleLogic
+    view = logic.CreateOrientedImageDataFromVolumeNode(labels_volume)
+    view.UnRegister(None)
+    image = slicer.vtkOrientedImageData()
+    image.DeepCopy(view)  # else the Segment Editor would draw into the label map as well
+    mark = vtkIntArray()
+    mark.SetName(_WHOLE)
+    image.GetFieldData().AddArray(mark)
+    return image
