@@ -181,6 +181,10 @@ class ShownResult(Protocol):
     def unit_of_value(self, cls: str, quantity: str) -> str:
         """ "voxels", "ml", "share" or "logit"."""
 
+    @property
+    def shown(self) -> tuple[str, str] | None:
+        """Class and quantity that were shown last; None before the first `show`."""
+
     def show(self, cls: str, quantity: str, *, top_k: int, sign: str, opacity: float) -> None:
         """Recolours overlay, segments, table and chart. ``sign``: "both", "for" or "against"; opacity in 0..1."""
 
@@ -283,6 +287,9 @@ class Services(Protocol):
 
     def results(self) -> Sequence[ShownResult]:
         """Every result in the scene, the newest first."""
+
+    def bring_to_views(self, result: ShownResult) -> None:
+        """Lays a result's map over its CT in the slice views and hides the other results; the user chose this one."""
 
     def jump_to(self, result: ShownResult, unit_id: int) -> None:
         """Moves the slice views to the unit's centre."""
