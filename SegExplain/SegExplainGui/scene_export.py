@@ -45,7 +45,7 @@ def export_ct(ct_node: Any, folder: Path) -> Path:
     """The CT as ``.nrrd``, in its own RAS: parent transforms are not applied. Values and their type are kept.
 
     The same path again while neither the voxels (their modified time) nor the geometry have changed, and a new one
-    afterwards. 0.2 s for 512 x 512 x 300 voxels of int16, without a copy in memory.
+    afterwards. 0.4 s for 512 x 512 x 300 voxels of int16 on two slow cores, without a copy in memory.
 
     Raises:
         InvalidRequest: the node is no CT or is under a non-linear transform; the folder cannot be written to.
@@ -75,7 +75,7 @@ def export_organs(segmentation_node: Any, ct_node: Any, folder: Path, *, warn: W
     """All segments, shown or hidden, as one label map on the CT's grid, and their names in ``<stem>.json`` beside it.
 
     Labels are 1 to N in the order of the segments that have a voxel on the CT. Where segments overlap, the later one
-    has the voxel.
+    has the voxel. For 512 x 512 x 300 voxels 1 s, and up to 0.6 s more for each label map that is not shared.
 
     Args:
         warn: Hears of overlaps, of segments without a voxel, and of names that were changed.

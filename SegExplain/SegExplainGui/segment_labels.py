@@ -170,6 +170,8 @@ def _merge(labels: NDArray, extent: NDArray, values: NDArray, number_of: NDArray
     i0, j0, k0 = extent[::2]
     i1, j1, _k1 = extent[1::2] + 1
     for k, plane in enumerate(values, start=k0):  # plane by plane: looking up needs eight bytes for each voxel
+        if not plane.any():
+            continue
         found = np.take(number_of, plane, mode="clip").astype(labels.dtype, copy=False)
         there = labels[k, j0:j1, i0:i1]
         is_both = (there > 0) & (found > 0)
