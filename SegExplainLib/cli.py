@@ -1,4 +1,4 @@
-"""The command line: ``segexplain explain | predict | revalue | demo | doctor | run | serve``."""
+"""The command line: ``segexplain explain | predict | revalue | demo | phantom | doctor | run | serve``."""
 
 import re
 import signal
@@ -157,6 +157,19 @@ def demo(
 
         manifest = run_demo(out, progress=progress)
     _tell_answer(manifest.answer, out / "results")
+
+
+@app.command()
+def phantom(
+    out: Annotated[Path, typer.Argument(help="Folder for ct.nrrd, organs.nrrd and organs.json.")],
+    seed: Annotated[int | None, typer.Option(help="Of the random torso; default: the demo's.", min=0)] = None,
+) -> None:
+    """Write the demo's synthetic torso CT and its organ map, or another one."""
+    with _told():
+        from SegExplainLib.demo import DEMO_SEED, write_torso
+
+        write_torso(out, seed=DEMO_SEED if seed is None else seed)
+    Console().print(f"Written: {escape(str(out))}")
 
 
 @app.command()

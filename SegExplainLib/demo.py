@@ -25,17 +25,27 @@ def demo_model_folder() -> Path:
     raise UnusableModel("The demo model is not part of this installation.", "Install the package again.")
 
 
+def write_torso(out: Path, *, seed: int = DEMO_SEED) -> None:
+    """Writes a synthetic torso to ``out``: ``ct.nrrd``, its organs as ``organs.nrrd``, their names as ``organs.json``.
+
+    Raises:
+        OutOfDisk: there is no room.
+        InvalidRequest: ``seed`` is negative, or ``out`` cannot be written.
+    """
+    torso = make_torso(seed)
+    organs = OrganMap(
+        Volume(torso.labels.array.astype("int32"), torso.labels.grid),
+        {label: name for label, name in torso.label_names.items() if label},
+    )
+    write_nrrd(torso.ct, out / "ct.nrrd")
+    write_organ_map(organs, out / "organs.nrrd")
+
+
 def run_demo(out: Path, *, progress: Progress) -> ResultManifest:
     """Writes the synthetic CT and its organ map to ``out``, and the explanation to ``out/results``."""
     refuse_finished(out / "results", resume=True)
     with progress.stage("make synthetic CT"):
-        torso = make_torso(DEMO_SEED)
-        organs = OrganMap(
-            Volume(torso.labels.array.astype("int32"), torso.labels.grid),
-            {label: name for label, name in torso.label_names.items() if label},
-        )
-        write_nrrd(torso.ct, out / "ct.nrrd")
-        write_organ_map(organs, out / "organs.nrrd")
+        write_torso(out)
     request = ExplainRequest(
         ct=str(out / "ct.nrrd"),
         model=str(demo_model_folder()),
