@@ -5,15 +5,18 @@ absent, and the "model" is the game. They share the contract of `SegExplainLib.s
 one estimate, at the end; no standard errors (nan), so no stopping on a tolerance; random numbers from a global
 generator, which is put back as it was found.
 
-Needs the packages shap or captum (with scikit-learn); they are imported when an estimator is called, never before.
+Needs the packages shap or captum (with scikit-learn); they are imported when an estimator is called, never before, and
+before the game is asked anything.
 """
 
+import importlib
 import math
 from collections.abc import Callable, Iterator
 
 import numpy as np
 from numpy.typing import NDArray
 
+from SegExplainLib.contract import InvalidRequest
 from SegExplainLib.shapley.coalitions import empty_and_full
 from SegExplainLib.shapley.exact import enumerate_game
 from SegExplainLib.shapley.stopping import StoppingRule
@@ -44,7 +47,9 @@ def shap_kernel_explainer(
     Raises:
         ValueError: The budget is below ``2 * n_players + 2`` and does not pay for every coalition, or the tolerance is
             negative.
+        InvalidRequest: The package is not installed, or cannot be imported.
     """
+    _require("shap")
     return _peer(game, _solve_with_shap, StoppingRule(budget, tolerance), seed)
 
 
@@ -67,7 +72,9 @@ def captum_kernel_shap(game: ValueFunction, *, budget: int, tolerance: float, se
     Raises:
         ValueError: The budget is below ``2 * n_players + 2`` and does not pay for every coalition, or the tolerance is
             negative.
+        InvalidRequest: The package is not installed, or cannot be imported.
     """
+    _require("captum.attr")
     return _peer(game, _solve_with_captum, StoppingRule(budget, tolerance), seed)
 
 
@@ -103,6 +110,17 @@ class RememberedGame:
             answers = ask(self._game, np.array(list(new.values())))
             self._known.update(zip(new, answers.reshape(len(new), -1), strict=True))
         return np.array([self._known[row.tobytes()] for row in coalitions])
+
+
+def _require(module: str) -> None:
+    package = module.partition(".")[0]
+    try:
+        importlib.import_module(module)
+    except ImportError as error:
+        raise InvalidRequest(
+            f"The method {package} needs the package {package}, which cannot be imported ({error}).",
+            f"Install it (pip install {package}), or use --method kernel-shap.",
+        ) from error
 
 
 def _peer(game: ValueFunction, solve: Solver, rule: StoppingRule, seed: int) -> Iterator[ShapleyEstimate]:

@@ -25,7 +25,7 @@ LEVELS = [
     ["volume_io"],
     ["images", "phantom"],
     ["volume", "warm"],
-    ["progress", "atomic", "versions"],
+    ["progress", "atomic", "versions", "requirements"],
     ["contract"],
 ]
 LEVEL_OF = {name: depth for depth, names in enumerate(LEVELS) for name in names}
