@@ -51,8 +51,8 @@ def export_ct(ct_node: Any, folder: Path) -> Path:
         InvalidRequest: the node is no CT or is under a non-linear transform; the folder cannot be written to.
         OutOfDisk: there is no room for the file.
     """
-    grid, voxels, image = ct_grid(ct_node), ct_voxels(ct_node), ct_node.GetImageData()
-    state = f"{image.GetMTime()} {image.GetPointData().GetScalars().GetMTime()} {voxels.dtype} {voxels.shape}"
+    grid, voxels = ct_grid(ct_node), ct_voxels(ct_node)
+    state = f"{ct_node.GetImageData().GetMTime()} {voxels.dtype} {voxels.shape}"
     path = folder / content_name("ct", _PROCESS, state.encode(), grid.ijk_to_ras)
     write_nrrd(voxels, grid.ijk_to_ras, path)
     return path

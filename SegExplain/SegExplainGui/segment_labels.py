@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from slicer import vtkOrientedImageDataResample
 from slicer.i18n import tr as _
 from vtk import (
     vtkAlgorithm,
@@ -74,9 +75,13 @@ class _Layer:
     number_of: NDArray
 
     def extent_on(self, grid: CtGrid, to_ct: NDArray) -> NDArray[np.int64] | None:
-        extent = np.array(self.image.GetExtent())
-        if (extent[1::2] < extent[::2]).any() or self.image.GetPointData().GetScalars() is None:
+        filled = [0, -1, 0, -1, 0, -1]
+        # Many a label map is as large as the CT and holds one small organ.
+        if self.image.GetPointData().GetScalars() is None or not vtkOrientedImageDataResample.CalculateEffectiveExtent(
+            self.image, filled
+        ):
             return None
+        extent = np.array(filled)
         return _extent(corners(extent[::2] - 0.5, extent[1::2] + 0.5), to_ct @ self._to_ras(), grid)
 
     def sampled(self, extent: NDArray, to_ct: NDArray) -> NDArray:

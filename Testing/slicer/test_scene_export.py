@@ -518,9 +518,11 @@ class TestOrgans:
             with pytest.raises(InvalidRequest, match=reason):
                 scene_export.export_organs(node, ct, tmp_path)
         empty.GetSegmentation().AddEmptySegment("new", "new")
-        with pytest.raises(InvalidRequest) as caught:
-            scene_export.export_organs(empty, ct, tmp_path)
-        assert caught.value.hint
+        blank = add_segmentation(a_scene, [{"a": np.zeros(SHAPE, dtype=bool)}], ijk_to_ras("oblique left-handed"))
+        for node in (empty, blank):
+            with pytest.raises(InvalidRequest) as caught:
+                scene_export.export_organs(node, ct, tmp_path)
+            assert caught.value.hint
 
     def test_need_a_folder_that_can_be_written_to(self, a_scene, tmp_path):
         ct = a_ct(a_scene)
