@@ -1,8 +1,8 @@
 """Installing what the worker lacks, after asking, without harm to Slicer's own packages.
 
-Into Slicer's Python go the packages of ``Resources/requirements.txt``, torch through the PyTorch extension if it is
-there. What shares a name with Slicer (shap brings a package ``slicer``) goes into a private folder that only the worker
-sees. Another Python that the user chose gets all of it by its own pip. What Slicer runs on is never replaced.
+Into Slicer's Python go the library's requirements, torch through the PyTorch extension if that is there. What shares a
+name with Slicer (shap brings a package ``slicer``) goes into a private folder that only the worker sees. Another Python
+that the user chose gets all of it by its own pip. What Slicer runs on is never replaced.
 """
 
 import importlib
@@ -15,7 +15,7 @@ import sys
 import sysconfig
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,9 +27,10 @@ from SegExplainGui.child_process import ChildProcess
 from SegExplainGui.dependencies import Backend, application_folders, environment_for
 from SegExplainGui.pip_faults import InstallationFailed, explained
 from SegExplainLib.contract import Cancelled, InvalidRequest, OutOfDisk, SegExplainError
+from SegExplainLib.requirements import REQUIREMENTS
 
-PRIVATE = {"shap": ("shap>=0.46", "slicer==0.0.8")}
-"""Package -> what goes into the private folder for it; what else it needs is worked out from its metadata."""
+PRIVATE = {"shap": ("slicer==0.0.8",)}
+"""Package that clashes with Slicer -> what it needs that has the name of something in Slicer."""
 
 KEPT = ("numpy", "scipy", "SimpleITK", "vtk", "itk", "requests", "pydicom", "pip", "setuptools", "packaging")
 """Packages that Slicer itself runs on: pip may not change their version."""
@@ -97,7 +98,7 @@ def install(
     backend: Backend,
     *,
     private: Path,
-    requirements: Sequence[Path],
+    requirements: Iterable[str] = REQUIREMENTS,
     confirm: Callable[[str], bool],
     say: Callable[[str], None],
     is_cancelled: Callable[[], bool] = lambda: False,
@@ -110,7 +111,7 @@ def install(
         missing: Names of packages, as the worker's ``check`` gives them.
         backend: From `dependencies.find_python`.
         private: Folder for what clashes with Slicer.
-        requirements: Requirements files that give the least version of each package.
+        requirements: What pip may be asked for, with versions; those of ``missing`` are taken.
         confirm: Asks the user.
         say: Gets a line on how it goes, again and again.
         is_cancelled: Asked between packages, and all the time while another Python's pip runs.
@@ -118,7 +119,7 @@ def install(
         environment: Of this process.
 
     Raises:
-        InvalidRequest: a package is in none of ``requirements``.
+        InvalidRequest: a package is not among ``requirements``.
         InstallationFailed: no pip, no network, no right to write, or a version that does not fit.
         OutOfDisk: too little room.
         Cancelled: the user stopped it; what is installed stays.
@@ -139,32 +140,23 @@ def install(
     return True
 
 
-def plan_for(missing: Sequence[str], backend: Backend, requirements: Sequence[Path]) -> Plan:
+def plan_for(missing: Sequence[str], backend: Backend, requirements: Iterable[str] = REQUIREMENTS) -> Plan:
     """What goes where."""
-    known = {_folded(_name(line)): line for path in requirements for line in requirement_lines(path)}
+    known = {_folded(_name(requirement)): requirement for requirement in requirements}
     names = [_folded(name) for name in missing]
-    private = [name for name in names if name in PRIVATE]
-    unknown = [name for name in names if name not in known and name not in PRIVATE]
+    unknown = [name for name in names if name not in known]
     if unknown:
         raise InvalidRequest(
             _("SegExplain does not know how to install {names}.").format(names=", ".join(unknown)),
             _("Install them by hand, or use another Python."),
         )
     if not backend.is_slicers:
-        own = [known[name] for name in names if name in known]
-        shap = [requirement for name in private for requirement in PRIVATE[name][:1]]
-        return Plan("", (*own, *shap), ())
+        return Plan("", tuple(known[name] for name in names), ())
     return Plan(
         known["torch"] if "torch" in names else "",
-        tuple(known[name] for name in names if name in known and name != "torch"),
-        tuple(requirement for name in private for requirement in PRIVATE[name]),
+        tuple(known[name] for name in names if name != "torch" and name not in PRIVATE),
+        tuple(requirement for name in names if name in PRIVATE for requirement in (known[name], *PRIVATE[name])),
     )
-
-
-def requirement_lines(path: Path) -> list[str]:
-    """The requirements of a file, without comments."""
-    lines = (line.split("#")[0].strip() for line in path.read_text(encoding="utf-8").splitlines())
-    return [line for line in lines if line]
 
 
 def is_installed(name: str) -> bool:

@@ -9,7 +9,6 @@ import re
 import shutil
 import subprocess
 import sys
-import tomllib
 from pathlib import Path
 
 import pytest
@@ -169,17 +168,3 @@ def test_each_picture_of_the_extension_is_in_the_repository(the_metadata, name):
         path = ROOT / url.removeprefix(start)
         assert url.startswith(start)
         assert path.read_bytes().startswith(b"\x89PNG")
-
-
-def test_what_slicer_installs_is_what_pip_installs():
-    def lines(file: str) -> list[str]:
-        text = (ROOT / "SegExplain" / "Resources" / file).read_text(encoding="utf-8")
-        return [line for line in text.splitlines() if line and not line.startswith("#")]
-
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    private = [line for line in project["dependencies"] if line.startswith("shap")]
-    assert len(private) == 1
-    assert sorted([*lines("requirements.txt"), *private]) == sorted(project["dependencies"])
-    assert sorted(lines("requirements-nnunet.txt")) == sorted(project["optional-dependencies"]["nnunet"])
-    installation = (ROOT / "SegExplain/SegExplainGui/installation.py").read_text(encoding="utf-8")
-    assert f'"{private[0]}"' in installation

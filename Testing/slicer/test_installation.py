@@ -27,8 +27,7 @@ from SegExplainGui.pip_faults import InstallationFailed, explained  # noqa: E402
 
 from SegExplainLib.contract import Cancelled, InvalidRequest, OutOfDisk  # noqa: E402
 
-RESOURCES = Path(__file__).resolve().parents[2] / "SegExplain" / "Resources"
-REQUIREMENTS = (RESOURCES / "requirements.txt", RESOURCES / "requirements-nnunet.txt")
+A_LIST = ("greeting>=1", "greedy", "nowhere>=7")
 SLICERS = Backend(sys.executable, "slicer")
 
 
@@ -77,14 +76,6 @@ def an_environment(a_package_index):
     return {**os.environ, "PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(a_package_index), "PIP_CONFIG_FILE": os.devnull}
 
 
-@pytest.fixture
-def a_list(tmp_path):
-    """A requirements file."""
-    path = tmp_path / "requirements.txt"
-    path.write_text("# comment\ngreeting>=1\ngreedy\nnowhere>=7  # not in the index\n", encoding="utf-8")
-    return path
-
-
 def installed(python: str) -> set[str]:
     done = subprocess.run([python, "-m", "pip", "list", "--format", "json"], capture_output=True, check=True)
     return {entry["name"] for entry in json.loads(done.stdout)}
@@ -94,13 +85,13 @@ def yes(_question):
     return True
 
 
-def test_another_python_gets_the_packages_by_its_own_pip(another_python, an_environment, a_list, tmp_path):
+def test_another_python_gets_the_packages_by_its_own_pip(another_python, an_environment, tmp_path):
     said = []
     done = install(
         ["greeting"],
         Backend(another_python, "setting"),
         private=tmp_path / "private",
-        requirements=[a_list],
+        requirements=A_LIST,
         confirm=yes,
         say=said.append,
         environment=an_environment,
@@ -111,10 +102,10 @@ def test_another_python_gets_the_packages_by_its_own_pip(another_python, an_envi
     assert not (tmp_path / "private").exists()
 
 
-def test_nothing_happens_to_who_declines(another_python, an_environment, a_list, tmp_path):
+def test_nothing_happens_to_who_declines(another_python, an_environment, tmp_path):
     asked = []
     backend = Backend(another_python, "setting")
-    where = {"private": tmp_path, "requirements": [a_list], "environment": an_environment}
+    where = {"private": tmp_path, "requirements": A_LIST, "environment": an_environment}
     assert not install(["greedy"], backend, **where, confirm=lambda question: asked.append(question), say=print)
     assert "greedy" in asked[0]
     assert another_python in asked[0]
@@ -122,19 +113,17 @@ def test_nothing_happens_to_who_declines(another_python, an_environment, a_list,
 
 
 def test_nobody_is_asked_when_nothing_is_missing(tmp_path):
-    assert install(
-        [], SLICERS, private=tmp_path, requirements=REQUIREMENTS, confirm=lambda _: pytest.fail("asked"), say=print
-    )
+    assert install([], SLICERS, private=tmp_path, confirm=lambda _: pytest.fail("asked"), say=print)
 
 
-def test_a_package_that_the_index_lacks_is_told(another_python, an_environment, a_list, tmp_path):
-    where = {"private": tmp_path, "requirements": [a_list], "environment": an_environment, "confirm": yes, "say": print}
+def test_a_package_that_the_index_lacks_is_told(another_python, an_environment, tmp_path):
+    where = {"private": tmp_path, "requirements": A_LIST, "environment": an_environment, "confirm": yes, "say": print}
     with pytest.raises(InstallationFailed, match="no version that fits"):
         install(["nowhere"], Backend(another_python, "setting"), **where)
 
 
 @pytest.mark.skipif(os.name == "nt", reason="the stand-in is a shell script")
-def test_cancelling_ends_pip_within_two_seconds(tmp_path, a_list):
+def test_cancelling_ends_pip_within_two_seconds(tmp_path):
     slow = tmp_path / "python"
     slow.write_text(f"#!/bin/sh\necho $$ > {tmp_path}/pid\necho working\nexec sleep 60\n", encoding="utf-8")
     slow.chmod(0o755)
@@ -145,7 +134,7 @@ def test_cancelling_ends_pip_within_two_seconds(tmp_path, a_list):
             ["greedy"],
             Backend(str(slow), "setting"),
             private=tmp_path,
-            requirements=[a_list],
+            requirements=A_LIST,
             confirm=yes,
             **looking_on,
         )
@@ -162,11 +151,13 @@ def test_the_private_folder_gets_what_neither_it_nor_slicer_has(a_package_index,
         command = [sys.executable, "-m", "pip", "install", "-q", *arguments]
         subprocess.run(command, env=an_environment, check=True, capture_output=True)
 
-    install_private(installation.PRIVATE["shap"], private, run_pip=run_pip)
+    install_private(("shap>=0.46", *installation.PRIVATE["shap"]), private, run_pip=run_pip)
     there = {found.metadata["Name"] for found in importlib.metadata.distributions(path=[str(private)])}
     assert there == {"shap", "slicer", "gearbox", "ballbearing"}  # not numpy: Slicer has it; no extra, no other system
     assert len(calls) == 3
-    install_private(installation.PRIVATE["shap"], private, run_pip=run_pip)  # again: mends, adds nothing
+    install_private(
+        ("shap>=0.46", *installation.PRIVATE["shap"]), private, run_pip=run_pip
+    )  # again: mends, adds nothing
     assert len(calls) == 4
 
 
@@ -177,7 +168,7 @@ def test_a_pip_that_installs_nothing_does_not_go_on_for_ever(tmp_path):
 
 
 def test_shap_goes_beside_slicer_and_everything_else_into_it():
-    plan = plan_for(["torch", "captum", "shap", "pyyaml"], SLICERS, REQUIREMENTS)
+    plan = plan_for(["torch", "captum", "shap", "pyyaml"], SLICERS)
     assert plan.torch == "torch>=2.6,!=2.9.*"
     assert plan.ordinary == ("captum>=0.9", "pyyaml>=6")
     assert plan.private == ("shap>=0.46", "slicer==0.0.8")
@@ -186,14 +177,14 @@ def test_shap_goes_beside_slicer_and_everything_else_into_it():
 
 
 def test_another_python_can_have_shap_itself():
-    plan = plan_for(["torch", "shap"], Backend("python", "setting"), REQUIREMENTS)
+    plan = plan_for(["torch", "shap"], Backend("python", "setting"))
     assert plan.ordinary == ("torch>=2.6,!=2.9.*", "shap>=0.46")
     assert plan.private == ()
 
 
 def test_a_package_that_nobody_knows_is_refused():
     with pytest.raises(InvalidRequest, match="leftpad"):
-        plan_for(["leftpad"], SLICERS, REQUIREMENTS)
+        plan_for(["leftpad"], SLICERS)
 
 
 def test_nothing_that_slicer_runs_on_would_change_its_version():
@@ -204,9 +195,9 @@ def test_nothing_that_slicer_runs_on_would_change_its_version():
     assert not any(line.startswith("scipy") for line in lines) or installation.is_installed("scipy")
 
 
-def test_pip_refuses_what_would_replace_slicers_numpy(a_slicer_before_5_12, a_list, tmp_path):
+def test_pip_refuses_what_would_replace_slicers_numpy(a_slicer_before_5_12, tmp_path):
     with pytest.raises(InstallationFailed, match="no version that fits"):
-        install(["greedy"], SLICERS, private=tmp_path, requirements=[a_list], confirm=yes, say=print)
+        install(["greedy"], SLICERS, private=tmp_path, requirements=A_LIST, confirm=yes, say=print)
     assert importlib.metadata.version("numpy") != "99.0"
 
 
@@ -243,7 +234,7 @@ def test_newer_slicers_install_by_their_own_packaging_and_ask_nothing_again(monk
     slicer_packaging = module(monkeypatch, "slicer.packaging", pip_ensure=record)
     monkeypatch.setattr(slicer, "packaging", slicer_packaging, raising=False)
     monkeypatch.setattr(installation, "is_installed", lambda name: name in ("numpy", "monai"))
-    install(["monai"], SLICERS, private=tmp_path, requirements=REQUIREMENTS, confirm=yes, say=print)
+    install(["monai"], SLICERS, private=tmp_path, confirm=yes, say=print)
     assert calls == [(["monai>=1.4"], False, f"numpy=={importlib.metadata.version('numpy')}\n")]
 
 
@@ -256,7 +247,7 @@ def test_torch_comes_through_the_pytorch_extension(monkeypatch, tmp_path):
 
     module(monkeypatch, "PyTorchUtils", PyTorchUtilsLogic=PyTorchUtilsLogic)
     monkeypatch.setattr(installation, "is_installed", lambda name: name == "torch")
-    install(["torch"], SLICERS, private=tmp_path, requirements=REQUIREMENTS, confirm=yes, say=print)
+    install(["torch"], SLICERS, private=tmp_path, confirm=yes, say=print)
     assert calls == [(False, ">=2.6,!=2.9.*")]
 
 
@@ -264,20 +255,20 @@ def test_what_is_still_missing_afterwards_is_told(monkeypatch, tmp_path):
     module(monkeypatch, "slicer.packaging", pip_ensure=lambda *_, **__: None)  # as Slicer does while it tests
     monkeypatch.setattr(slicer, "packaging", sys.modules["slicer.packaging"], raising=False)
     with pytest.raises(InstallationFailed, match="still missing: monai"):
-        install(["monai"], SLICERS, private=tmp_path, requirements=REQUIREMENTS, confirm=yes, say=print)
+        install(["monai"], SLICERS, private=tmp_path, confirm=yes, say=print)
 
 
 def test_a_slicer_without_pip_is_told(monkeypatch, tmp_path):
     find_spec = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "pip" else find_spec(name))
     with pytest.raises(InstallationFailed, match="no pip"):
-        install(["monai"], SLICERS, private=tmp_path, requirements=REQUIREMENTS, confirm=yes, say=print)
+        install(["monai"], SLICERS, private=tmp_path, confirm=yes, say=print)
 
 
 def test_too_little_room_is_told_before_anything_is_loaded(monkeypatch, tmp_path):
     monkeypatch.setattr(installation.shutil, "disk_usage", lambda _folder: types.SimpleNamespace(free=3 * 2**30))
     with pytest.raises(OutOfDisk, match="GB free; the packages need 8"):
-        install(["torch"], SLICERS, private=tmp_path, requirements=REQUIREMENTS, confirm=yes, say=print)
+        install(["torch"], SLICERS, private=tmp_path, confirm=yes, say=print)
 
 
 @pytest.mark.parametrize(
