@@ -1,10 +1,14 @@
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 import torch
 from tiny_models import write_nnunet_model
 
 from SegExplainLib.contract import UnusableModel
 from SegExplainLib.model.loading import load_segmenter
-from SegExplainLib.model.totalsegmentator import totalsegmentator_model
+from SegExplainLib.model.totalsegmentator import installed_models, totalsegmentator_model
 
 CPU = torch.device("cpu")
 TRAINER = "nnUNetTrainer_4000epochs_NoMirroring"
@@ -55,3 +59,91 @@ def test_a_network_runs_as_totalsegmentator_runs_it(home, number, n_tiles_along_
     tiles = torch.randn(1, 1, 16, 16, 16)
     torch.testing.assert_close(segmenter.tile_logits(tiles), first_fold.tile_logits(tiles))
     assert segmenter.tile_grid((16, 16, 40)).n_tiles == n_tiles_along_an_axis
+
+
+def write_folders(root, *datasets, results=f"{TRAINER}__nnUNetPlans__3d_fullres"):
+    """Folders as TotalSegmentator unpacks them, without weights."""
+    for dataset in datasets:
+        (root / dataset / results).mkdir(parents=True)
+    return root
+
+
+def standard_place(home):
+    return home / ".totalsegmentator" / "nnunet" / "results"
+
+
+def test_a_machine_without_weights_has_no_models(home):
+    assert installed_models() == []
+
+
+def test_installed_models_are_listed_by_number_with_readable_labels(home):
+    write_folders(
+        standard_place(home),
+        "Dataset850_TotalSegMRI_part1_organs_1088subj",
+        "Dataset297_TotalSegmentator_total_3mm_1559subj",
+        "Dataset008_HepaticVessel",
+        "Dataset291_TotalSegmentator_part1_organs_1559subj",
+        "Dataset1001_something_new",
+    )
+    assert [(model.task, model.name, model.label) for model in installed_models()] == [
+        (8, "totalsegmentator:8", "TotalSegmentator: HepaticVessel"),
+        (291, "totalsegmentator:291", "TotalSegmentator: part1 organs"),
+        (297, "totalsegmentator:297", "TotalSegmentator: total 3 mm"),
+        (850, "totalsegmentator:850", "TotalSegmentator: TotalSegMRI part1 organs"),
+        (1001, "totalsegmentator:1001", "TotalSegmentator: something new"),
+    ]
+    for model in installed_models():
+        assert totalsegmentator_model(model.name).folder == model.folder
+
+
+def test_a_task_in_several_places_is_listed_once_as_it_would_be_run(home, tmp_path, monkeypatch):
+    dataset = "Dataset297_TotalSegmentator_total_3mm_1559subj"
+    write_folders(standard_place(home), dataset)
+    monkeypatch.setenv("TOTALSEG_WEIGHTS_PATH", str(write_folders(tmp_path / "first", dataset)))
+    monkeypatch.setenv("nnUNet_results", str(write_folders(tmp_path / "last", dataset)))
+    (model,) = installed_models()
+    assert model.folder.is_relative_to(tmp_path / "first")
+    assert totalsegmentator_model(model.name).folder == model.folder
+
+
+def test_of_several_networks_of_a_task_the_one_of_full_resolution_is_taken(home):
+    for results in ("3d_lowres", "3d_fullres", "2d"):
+        write_folders(standard_place(home), "Dataset300_body_1559subj", results=f"{TRAINER}__nnUNetPlans__{results}")
+    (model,) = installed_models()
+    assert model.folder.name.endswith("__3d_fullres")
+
+
+def test_what_is_no_network_is_not_listed(home):
+    root = write_folders(standard_place(home), "Dataset297_flat", results=f"{TRAINER}__nnUNetPlans__2d")
+    write_folders(root, "Task297_old", "Dataset12_short", "Dataset_none", "DatasetABC_x", ".Dataset298_hidden")
+    (root / "Dataset299_a_file").write_text("")
+    (root / "Dataset301_empty").mkdir()
+    assert installed_models() == []
+
+
+def test_places_that_cannot_be_read_are_passed_over(home, tmp_path, monkeypatch):
+    root = write_folders(standard_place(home), "Dataset297_TotalSegmentator_total_3mm_1559subj")
+    (tmp_path / "a file").write_text("")
+    monkeypatch.setenv("TOTALSEG_WEIGHTS_PATH", str(tmp_path / "a file"))
+    monkeypatch.setenv("nnUNet_results", str(tmp_path / ("long" * 100)))
+    if sys.platform != "win32":
+        (tmp_path / "nnunet").mkdir()
+        (tmp_path / "nnunet" / "results").symlink_to(tmp_path / "nnunet" / "results")
+        (root / "Dataset298_loop").symlink_to(root / "Dataset298_loop")
+        monkeypatch.setenv("TOTALSEG_HOME_DIR", str(tmp_path))
+    assert [model.task for model in installed_models()] == [297]
+    assert totalsegmentator_model("totalsegmentator:297").folder.is_relative_to(root)
+
+
+def test_networks_of_ones_own_in_nnunets_folder_are_not_taken_for_totalsegmentators(home, tmp_path, monkeypatch):
+    root = write_folders(tmp_path / "own", "Dataset500_my_study", "Dataset297_TotalSegmentator_total_3mm_1559subj")
+    monkeypatch.setenv("nnUNet_results", str(root))
+    assert [model.task for model in installed_models()] == [297]
+
+
+def test_a_client_without_any_package_can_list_the_models():
+    code = "import sys; sys.path.insert(0, sys.argv[1]); import SegExplainLib.model.totalsegmentator as t;"
+    code += "t.installed_models(); print(sorted({name.split('.')[0] for name in sys.modules} & {'torch', 'numpy'}))"
+    root = str(Path(__file__).resolve().parents[2])
+    done = subprocess.run([sys.executable, "-I", "-S", "-c", code, root], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
