@@ -3,6 +3,8 @@
 import pytest
 import slicer_application
 
+slicer_application.publish_translations()  # the module's files import it
+
 
 @pytest.fixture
 def an_application():

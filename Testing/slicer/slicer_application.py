@@ -100,6 +100,12 @@ def _publish(application: Application) -> None:
         resumeRender=lambda: None,
         layoutManager=lambda: None,
     )
+    publish_translations()
+
+
+
+def publish_translations() -> None:
+    """``slicer.i18n``, which the wheel lacks: every text stays as it is."""
     translations = types.ModuleType("slicer.i18n")
     translations.tr = lambda text: text
     translations.translate = lambda _context, text: text

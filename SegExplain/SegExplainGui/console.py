@@ -1,0 +1,52 @@
+"""The Python console's way to an explanation: wait for it, or be called back."""
+
+from collections.abc import Callable
+
+from SegExplainGui.run import Run, SceneQuestion
+from SegExplainGui.scene_import import Result
+from SegExplainGui.services import Failure
+from SegExplainGui.session import MAP_OPACITY, Session, demo_model
+from SegExplainLib.contract import Cancelled, Event, SegExplainError
+
+PAUSE_S = 0.02
+TOP_K = 20
+
+
+def explain(session: Session, question: SceneQuestion, *, callback: Callable[[Event], None] | None) -> Result | Run:
+    """Runs a question; see ``SegExplainLogic.explain``.
+
+    Raises:
+        SegExplainError: without a callback, what went wrong; with one, only that an explanation is under way.
+    """
+    if question.fields.get("model") == "demo":
+        question = question.with_fields(model=demo_model())
+    ends: list[Failure | None] = []
+    run = session.start(
+        question,
+        on_event=callback or (lambda _event: None),
+        on_result=lambda result: _show(session, result),
+        on_end=ends.append,
+    )
+    if callback is not None:
+        return run
+    while not ends:
+        session.talk.wait(PAUSE_S)
+    return _result(run, ends[0])
+
+
+def _show(session: Session, result: Result) -> None:
+    """The asked class and quantity; what the user has done to the views since the first time stays."""
+    is_new = result.shown is None
+    target, quantity, _unit = result.questions()[0]
+    result.show(target, quantity, top_k=TOP_K, sign="both", opacity=MAP_OPACITY)
+    if is_new:
+        session.bring_to_views(result)
+
+
+def _result(run: Run, failure: Failure | None) -> Result:
+    if failure is not None:
+        kind = Cancelled if failure.kind == Cancelled.__name__ else SegExplainError
+        raise kind(failure.message, failure.hint)
+    if run.result is None:
+        raise SegExplainError("The worker finished without a result.", "See the log.")
+    return run.result

@@ -1,0 +1,126 @@
+"""A result and the disk: its report, table, segmentation and folder; and a finished folder as a result."""
+
+import csv
+import shutil
+from pathlib import Path
+from typing import Any
+
+from slicer.i18n import tr as _
+
+from SegExplainGui.app_folders import unwritable
+from SegExplainGui.run import Logics
+from SegExplainGui.scene_import import Result, create_result
+from SegExplainLib.atomic import atomic_path
+from SegExplainLib.contract import InvalidRequest, ResultManifest, SegExplainError
+
+REPORT, UNITS, ANSWERS = "report.html", "players.seg.nrrd", "answers.csv"
+
+
+def report_of(result: Result) -> Path:
+    """The report page of a result.
+
+    Raises:
+        InvalidRequest: it is no longer on the disk.
+    """
+    return _folder_of(result) / REPORT
+
+
+def save_table(result: Result, path: Path) -> None:
+    """The answer that is shown as CSV in UTF-8, the strongest unit first.
+
+    Raises:
+        InvalidRequest: nothing is shown.
+        SegExplainError: the file cannot be written.
+    """
+    if result.shown is None:
+        raise InvalidRequest(_("No answer is shown."), _("Choose a result, a class and a quantity first."))
+    target, quantity = result.shown
+    unit = result.unit_of_value(target, quantity)
+    rows = sorted(result.rows(target, quantity), key=lambda row: -abs(row.importance))
+    try:
+        with atomic_path(path) as partial, partial.open("w", encoding="utf-8", newline="") as file:
+            writer = csv.writer(file, lineterminator="\n")
+            writer.writerow(["rank", "unit", "importance", "standard_error", "volume_ml", "class", "quantity", "in"])
+            for rank, row in enumerate(rows, start=1):
+                numbers = (repr(row.importance), repr(row.standard_error), repr(row.volume_ml))
+                writer.writerow([rank, row.name, *numbers, target, quantity, unit])
+    except OSError as error:
+        raise unwritable(path.parent, error) from error
+
+
+def save_segmentation(result: Result, path: Path) -> None:
+    """All units with their colours and values as a ``.seg.nrrd`` file.
+
+    Raises:
+        InvalidRequest: the segmentation was deleted.
+        SegExplainError: the file cannot be written.
+    """
+    if result.all_units is None:
+        raise InvalidRequest(_("The segmentation of the units was deleted."), _("Load the results folder again."))
+    scene = result.all_units.GetScene()
+    storage = scene.CreateNodeByClass("vtkMRMLSegmentationStorageNode")
+    storage.UnRegister(None)
+    storage.SetScene(scene)
+    try:
+        with atomic_path(path) as partial:
+            # The storage tells formats apart by the whole ending.
+            written = partial.with_name(partial.name + ".seg.nrrd")
+            storage.SetFileName(str(written))
+            if not storage.WriteData(result.all_units):
+                raise SegExplainError(
+                    _("The segmentation could not be written to {path}.").format(path=path),
+                    _("Choose another folder, or free some disk space."),
+                )
+            written.replace(partial)
+    except OSError as error:
+        raise unwritable(path.parent, error) from error
+
+
+def save_folder(result: Result, folder: Path) -> None:
+    """Copies the results folder; the copy is there as a whole or not at all.
+
+    Raises:
+        InvalidRequest: the results are no longer on the disk, or ``folder`` exists.
+        SegExplainError: it cannot be written.
+    """
+    source = _folder_of(result)
+    if folder.exists():
+        raise InvalidRequest(_("{folder} exists already.").format(folder=folder), _("Choose another folder."))
+    partial = folder.with_name(f".{folder.name}.part")
+    try:
+        shutil.copytree(source, partial, dirs_exist_ok=True)
+        partial.rename(folder)
+    except (OSError, shutil.Error) as error:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise unwritable(folder.parent, error if isinstance(error, OSError) else OSError(str(error))) from error
+
+
+def load_folder(scene: Any, folder: Path, ct: Any, logics: Logics) -> Result:
+    """The nodes of a finished results folder, under a CT.
+
+    Raises:
+        InvalidRequest: the folder holds no finished result.
+        GeometryMismatch: its units lie on another grid than the CT.
+    """
+    if not (folder / "manifest.json").exists() and (folder / "results" / "manifest.json").exists():
+        folder = folder / "results"  # a job's folder, or the demo's
+    manifest = ResultManifest.read(folder)
+    name = _("Why {target}? ({folder})").format(target=manifest.request.get("target", ""), folder=folder.name)
+    result = create_result(scene, ct, name=name, segmentations_logic=logics.segmentations, colors_logic=logics.colors)
+    try:
+        result.set_units(folder / UNITS)
+        result.set_answers(folder / ANSWERS)
+    except SegExplainError:
+        result.remove()
+        raise
+    result.set_sentences(manifest.answer, folder=folder)
+    return result
+
+
+def _folder_of(result: Result) -> Path:
+    if not result.has_report or result.folder is None:
+        raise InvalidRequest(
+            _("The results folder of {name} is no longer on this computer.").format(name=result.name),
+            _("It is deleted when Slicer closes unless it was saved. Explain again, and save it."),
+        )
+    return result.folder

@@ -1,0 +1,219 @@
+"""One explanation, from the scene to nodes: export, ask the worker, show what comes, end cleanly however it ends."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from slicer.i18n import tr as _
+
+from SegExplainGui import scene_export
+from SegExplainGui.question_queue import QuestionQueue
+from SegExplainGui.scene_import import Result, create_result
+from SegExplainGui.services import Failure
+from SegExplainLib.contract import (
+    Command,
+    Event,
+    ExplainRequest,
+    InvalidRequest,
+    ResultManifest,
+    SegExplainError,
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Logics:
+    """The module logics that MRML work needs.
+
+    Attributes:
+        segmentations: vtkSlicerSegmentationsModuleLogic.
+        colors: vtkSlicerColorLogic.
+        plots: vtkSlicerPlotsLogic.
+    """
+
+    segmentations: Any
+    colors: Any
+    plots: Any
+
+
+@dataclass(frozen=True, eq=False)
+class SceneQuestion:
+    """What is asked, as nodes and settings.
+
+    Attributes:
+        ct: vtkMRMLScalarVolumeNode.
+        roi: vtkMRMLMarkupsROINode.
+        fields: The fields of an ``ExplainRequest`` that need no export; model and target among them.
+        organs: vtkMRMLSegmentationNode, or None for the model's own organs.
+        reference: vtkMRMLSegmentationNode and segment id of the truth, or None.
+    """
+
+    ct: Any
+    roi: Any
+    fields: dict[str, Any]
+    organs: Any = None
+    reference: tuple[Any, str] | None = None
+
+    def with_fields(self, **fields: Any) -> "SceneQuestion":
+        """The same question with other fields."""
+        return replace(self, fields=self.fields | fields)
+
+    def exported(self, folder: Path, *, warn: Callable[[str], None]) -> ExplainRequest:
+        """Writes the nodes to ``folder``, each only when it has changed, and gives the request.
+
+        Raises:
+            SegExplainError: a node is missing, empty, elsewhere, or under a transform that is not linear.
+        """
+        if self.ct is None:
+            raise InvalidRequest(_("No CT is chosen."), _("Load a CT and choose it."))
+        if self.roi is None:
+            raise InvalidRequest(_("No region is chosen."), _("Place an ROI box, or fit one to a segment."))
+        paths = {
+            "ct": str(scene_export.export_ct(self.ct, folder)),
+            "roi": scene_export.export_roi(self.roi, self.ct, folder),
+        }
+        if self.organs is not None:
+            organs = scene_export.export_organs(self.organs, self.ct, folder, warn=warn)
+            paths["organs"] = str(organs)
+        if self.reference is not None:
+            node, segment = self.reference
+            mask = scene_export.export_mask(node, segment, self.ct, folder)
+            paths["reference"] = str(mask)
+        return ExplainRequest.from_mapping({**self.fields, **paths})
+
+
+class Run:
+    """An explanation under way. Its callbacks are called from the queue's ``poll``.
+
+    Nodes are made with the first interim result and stay when the run is stopped. The CT is looked up in the scene
+    before each use: a user may delete it, or close the scene, while the worker works.
+
+    Args:
+        question: What is asked.
+        queue: Of the worker.
+        scene: vtkMRMLScene.
+        logics: Module logics.
+        inputs: Folder of exported nodes, shared by all runs.
+        job: Folder of this run; made here.
+        on_event: Gets each event of the worker.
+        on_result: Gets the result after each import.
+        on_end: Gets the failure, or None; called once, last.
+    """
+
+    def __init__(
+        self,
+        question: SceneQuestion,
+        queue: QuestionQueue,
+        *,
+        scene: Any,
+        logics: Logics,
+        inputs: Path,
+        job: Path,
+        on_event: Callable[[Event], None],
+        on_result: Callable[[Result], None],
+        on_end: Callable[[Failure | None], None],
+    ) -> None:
+        self._question = question
+        self._queue = queue
+        self._scene = scene
+        self._logics = logics
+        self._inputs = inputs
+        self._job = job
+        self._on_event = on_event
+        self._on_result = on_result
+        self._on_end = on_end
+        self._ct_id = question.ct.GetID() if question.ct is not None else ""
+        self._name = ""
+        self._failure: Failure | None = None
+        self.result: Result | None = None
+        self.is_active = True
+
+    def start(self) -> None:
+        """Exports the nodes and queues the job; a question that cannot be asked ends the run."""
+        try:
+            self._ask()
+        except SegExplainError as error:
+            self._end(Failure.of_error(error))
+
+    def _ask(self) -> None:
+        def warn(text: str) -> None:
+            self._on_event(Event(event="warning", message=text))
+
+        self._job.mkdir(parents=True)
+        request = self._question.exported(self._inputs, warn=warn)
+        problems = request.problems()
+        if problems:
+            raise InvalidRequest("; ".join(problems))
+        (self._job / "request.json").write_text(request.to_json(), encoding="utf-8")
+        self._name = _("Why {target}? ({ct}, {clock})").format(
+            target=request.target, ct=self._question.ct.GetName(), clock=time.strftime("%H:%M")
+        )
+        self._queue.ask(Command(command="explain", job=str(self._job)), self._heard)
+
+    def cancel(self) -> None:
+        """Stops the run; what has been shown stays."""
+        if self.is_active:
+            self._queue.cancel("explain")
+
+    def abandon(self, failure: Failure | None) -> None:
+        """Stops the run and ends at once, without touching the scene again; None tells nobody."""
+        if not self.is_active:
+            return
+        self.is_active = False
+        self._queue.cancel("explain")
+        if failure is not None:
+            self._on_end(failure)
+
+    def _heard(self, event: Event) -> None:
+        if not self.is_active:
+            return
+        self._on_event(event)
+        try:
+            if event.event == "partial":
+                self._show(self._job / "partial" / "units.nrrd", self._job / "partial" / "players.csv")
+            elif event.event == "finished":
+                self._finish(Path(event.path))
+        except SegExplainError as error:
+            self._stop_for(Failure.of_error(error), event)
+        except (OSError, ValueError, RuntimeError) as error:
+            self._stop_for(Failure(message=f"{type(error).__name__}: {error}", kind=type(error).__name__), event)
+        if event.event == "finished":
+            self._end(self._failure)
+        elif event.event == "failed":
+            self._end(self._failure or Failure.of_event(event))
+
+    def _stop_for(self, failure: Failure, event: Event) -> None:
+        """The first fault of this side is what the user is told; the worker need not go on."""
+        if self._failure is None:
+            self._failure = failure
+        if event.event == "partial":
+            self._queue.cancel("explain")
+
+    def _finish(self, results: Path) -> None:
+        manifest = ResultManifest.read(results)
+        result = self._show(results / "players.seg.nrrd", results / "answers.csv")
+        result.set_sentences(manifest.answer, folder=results)
+        self._on_result(result)
+
+    def _show(self, units: Path, answers: Path) -> Result:
+        ct = self._scene.GetNodeByID(self._ct_id) if self._ct_id else None
+        if ct is None or ct is not self._question.ct:
+            raise InvalidRequest(_("The CT was deleted while it was being explained."), _("Load it and explain again."))
+        if self.result is None:
+            self.result = create_result(
+                self._scene,
+                ct,
+                name=self._name,
+                segmentations_logic=self._logics.segmentations,
+                colors_logic=self._logics.colors,
+            )
+            self.result.set_units(units)
+        fields = self._question.fields
+        self.result.set_answers(answers, target=fields["target"], quantity=fields.get("value", ExplainRequest.value))
+        self._on_result(self.result)
+        return self.result
+
+    def _end(self, failure: Failure | None) -> None:
+        self.is_active = False
+        self._on_end(failure)

@@ -1,0 +1,387 @@
+"""The module at work: `services.Services` over the scene, the worker and the disk; one for each Slicer.
+
+The panel and the Python console share it, so that there is one worker with one warm model. It owns the worker process,
+the folder of exported images, and the run under way, and ends all of them when Slicer closes.
+"""
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import slicer
+from slicer.i18n import tr as _
+
+import SegExplainLib
+from SegExplainGui import dependencies, installation, result_files, scene_export
+from SegExplainGui.app_folders import cache_folders, delete_downloads, private_folder
+from SegExplainGui.desktop import Desktop
+from SegExplainGui.job_folders import JobFolders
+from SegExplainGui.parameters import Parameters, request_fields
+from SegExplainGui.run import Logics, Run, SceneQuestion
+from SegExplainGui.scene_import import Result, results_in
+from SegExplainGui.services import (
+    Failure,
+    Finding,
+    Installation,
+    ModelChoice,
+    ModelDescription,
+    ModelUse,
+    OnFailure,
+    Preview,
+    RegionSize,
+)
+from SegExplainGui.shown_in_views import bring_to_views
+from SegExplainGui.worker_process import Process, Worker
+from SegExplainGui.worker_talk import WorkerTalk
+from SegExplainLib.contract import Command, Event, InvalidRequest, SegExplainError
+from SegExplainLib.model.totalsegmentator import installed_models
+
+LOG = logging.getLogger(__name__)
+MAP_OPACITY = 0.6  # until the user moves the slider
+LIBRARY = Path(SegExplainLib.__file__).resolve().parents[1]
+
+
+class Session:
+    """What the panel and the console ask for; see `services.Services` for each method's contract.
+
+    Args:
+        scene: vtkMRMLScene.
+        logics: Module logics.
+        desktop: The application around.
+        make_process: Makes a process for the worker.
+        data: Folder of what SegExplain keeps; None is the user's.
+    """
+
+    def __init__(
+        self,
+        scene: Any,
+        logics: Logics,
+        desktop: Desktop,
+        make_process: Callable[[], Process],
+        *,
+        data: Path | None = None,
+    ) -> None:
+        self.scene = scene
+        self.logics = logics
+        self._desktop = desktop
+        self._make_process = make_process
+        self._data = data
+        self._python = ""
+        self._folders: JobFolders | None = None
+        self._run: Run | None = None
+        self._is_installing = False
+        self._wants_no_install = False
+        self.talk = WorkerTalk(desktop, self._new_worker)
+        event = slicer.vtkMRMLScene.StartCloseEvent
+        self._close_tag = scene.AddObserver(event, lambda *_: self._scene_closes())
+
+    def close(self) -> None:
+        """Ends the worker and deletes the exported images; the session can be used again."""
+        self.forget()
+        self.talk.close()
+        if self._folders:
+            self._folders.delete()
+            self._folders = None
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether an explanation or an installation is under way, whoever started it."""
+        return self._is_installing or (self._run is not None and self._run.is_active)
+
+    # what is installed
+
+    def use_python(self, path: str) -> None:
+        """Takes another Python for the worker, from the next question on; empty: find one."""
+        if path != self._python:
+            self._python = path
+            self.talk.close()
+
+    def check(self, on_answer: Callable[[Installation], None], on_failure: OnFailure) -> None:
+        """Asks what is ready, packages, device, memory and disk."""
+
+        def answered(data: dict[str, Any]) -> None:
+            on_answer(
+                Installation(
+                    findings=[Finding(state=one["state"], text=one["text"]) for one in data["findings"]],
+                    missing=data["missing"],
+                    device=data["device"],
+                    devices=data.get("devices", ["cpu"]),
+                    python=data.get("python", ""),
+                )
+            )
+
+        self.talk.ask(Command(command="check"), answered, on_failure)
+
+    def install(
+        self, missing: Sequence[str], *, on_text: Callable[[str], None], on_end: Callable[[Failure | None], None]
+    ) -> None:
+        """Installs packages after asking the user."""
+        self._is_installing, self._wants_no_install = True, False
+        self.talk.soon(lambda: self._install(missing, on_text, on_end))
+
+    def _install(
+        self, missing: Sequence[str], on_text: Callable[[str], None], on_end: Callable[[Failure | None], None]
+    ) -> None:
+        failure = None
+        try:
+            self.talk.close()  # Windows cannot replace files that a worker has open
+            is_done = installation.install(
+                missing,
+                dependencies.find_python(self._python),
+                private=private_folder(self._data),
+                confirm=self._desktop.confirm,
+                say=on_text,
+                is_cancelled=lambda: self._wants_no_install,
+                stay_responsive=self._desktop.stay_responsive,
+            )
+            if not is_done:
+                failure = Failure(message=_("Nothing was installed."), kind="Cancelled")
+        except SegExplainError as error:
+            failure = Failure.of_error(error)
+        finally:
+            self._is_installing = False
+        on_end(failure)
+
+    # the question
+
+    def models(self) -> Sequence[ModelChoice]:
+        """The demo model and TotalSegmentator's models that are on this machine."""
+        found = [
+            ModelChoice(model=model.name, label=model.label, detail=str(model.folder)) for model in installed_models()
+        ]
+        demo = demo_model()
+        if not demo:
+            return found
+        return [ModelChoice(model=demo, label=_("Demo model (synthetic torso)"), detail=demo), *found]
+
+    def describe(
+        self,
+        parameters: Parameters,
+        use: ModelUse,
+        *,
+        on_answer: Callable[[ModelDescription], None],
+        on_failure: OnFailure,
+    ) -> None:
+        """Opens the model and tells its classes."""
+        fields = request_fields(parameters)
+        request = {"folds": fields["folds"], "mirroring": fields["mirroring"], **_model_fields(use)}
+
+        def answered(data: dict[str, Any]) -> None:
+            on_answer(ModelDescription(name=data["name"], classes=data["classes"], device=data["device"]))
+
+        self.talk.ask(Command(command="describe", request=request), answered, on_failure)
+
+    def region_size(self, parameters: Parameters) -> RegionSize:
+        """The ROI's voxels on the CT."""
+        _require(parameters.ct, parameters.roi)
+        extent = scene_export.roi_extent(parameters.roi, parameters.ct)
+        return RegionSize(n_voxels=extent.n_voxels, volume_ml=extent.volume_ml)
+
+    def new_roi(self, parameters: Parameters) -> Any:
+        """A new ROI in the middle of the CT."""
+        return scene_export.new_roi(self.scene, parameters.ct)
+
+    def fit_roi(self, parameters: Parameters) -> None:
+        """Moves the ROI around a segment."""
+        _require(parameters.ct, parameters.roi)
+        if parameters.fit_segmentation is None or not parameters.fit_segment:
+            raise InvalidRequest(
+                _("No segment is chosen to fit the region to."), _("Choose a segmentation and segment.")
+            )
+        scene_export.fit_roi_to_segment(
+            parameters.roi,
+            parameters.fit_segmentation,
+            parameters.fit_segment,
+            parameters.ct,
+            margin_mm=parameters.margin_mm,
+        )
+
+    def preview(
+        self, parameters: Parameters, use: ModelUse, *, on_answer: Callable[[Preview], None], on_failure: OnFailure
+    ) -> None:
+        """Tells what an explanation would take."""
+        try:
+            request = scene_question(parameters, use).exported(
+                self._job_folders().inputs, self.logics, warn=LOG.warning
+            )
+        except SegExplainError as error:
+            failure = Failure.of_error(error)
+            self.talk.soon(lambda: on_failure(failure))
+            return
+        known = Preview.__dataclass_fields__
+
+        def answered(data: dict[str, Any]) -> None:
+            on_answer(Preview(**{name: value for name, value in data.items() if name in known}))
+
+        self.talk.ask(Command(command="preview", request=asdict(request)), answered, on_failure)
+
+    # the answer
+
+    def explain(
+        self,
+        parameters: Parameters,
+        use: ModelUse,
+        *,
+        on_event: Callable[[Event], None],
+        on_result: Callable[[Result], None],
+        on_end: Callable[[Failure | None], None],
+    ) -> None:
+        """Runs an explanation of what the panel's parameters say."""
+        self.start(scene_question(parameters, use), on_event=on_event, on_result=on_result, on_end=on_end)
+
+    def start(
+        self,
+        question: SceneQuestion,
+        *,
+        on_event: Callable[[Event], None],
+        on_result: Callable[[Result], None],
+        on_end: Callable[[Failure | None], None],
+    ) -> Run:
+        """Runs an explanation; a fault in the question is told through ``on_end`` as any other.
+
+        Raises:
+            InvalidRequest: one is under way.
+        """
+        if self.is_busy:
+            raise InvalidRequest(_("An explanation is under way."), _("Wait for its end, or cancel it."))
+        folders = self._job_folders()
+        run = self._run = Run(
+            question,
+            self.talk.queue,
+            scene=self.scene,
+            logics=self.logics,
+            inputs=folders.inputs,
+            job=folders.new_run(),
+            on_event=on_event,
+            on_result=on_result,
+            on_end=on_end,
+        )
+        self.talk.soon(run.start)
+        return run
+
+    def cancel(self) -> None:
+        """Stops the run or the installation."""
+        self._wants_no_install = True
+        if self._run is not None:
+            self._run.cancel()
+
+    def results(self) -> Sequence[Result]:
+        """Every result in the scene, the newest first."""
+        return results_in(self.scene)
+
+    def bring_to_views(self, result: Result) -> None:
+        """Lays a result's map over its CT in the slice views and hides the other results."""
+        bring_to_views(result, self.scene, opacity=MAP_OPACITY)
+
+    def show_chart(self, result: Result) -> None:
+        """Opens the bar chart of the result in a layout with a plot view."""
+        if result.chart is None:
+            raise InvalidRequest(_("The chart of {name} was deleted.").format(name=result.name))
+        self.logics.plots.ShowChartInLayout(result.chart)
+
+    def jump_to(self, result: Result, unit_id: int) -> None:
+        """Moves the slice views to the unit's centre."""
+        slicer.vtkMRMLSliceNode.JumpAllSlices(self.scene, *result.unit_centre(unit_id))
+
+    def remove(self, result: Result) -> None:
+        """Takes a result's nodes out of the scene."""
+        result.remove()
+
+    # out of the scene, and off the disk
+
+    def open_report(self, result: Result) -> None:
+        """Opens the report page in the browser."""
+        self._desktop.open_file(result_files.report_of(result))
+
+    def save_table(self, result: Result, path: str) -> None:
+        """Writes the answer that is shown as CSV."""
+        result_files.save_table(result, Path(path))
+
+    def save_segmentation(self, result: Result, path: str) -> None:
+        """Writes the units as a .seg.nrrd file."""
+        result_files.save_segmentation(result, Path(path))
+
+    def save_folder(self, result: Result, folder: str) -> None:
+        """Copies the whole results folder into ``folder``."""
+        result_files.save_folder(result, Path(folder))
+
+    def load_folder(self, folder: str, parameters: Parameters) -> Result:
+        """The nodes of a results folder, under the chosen CT."""
+        if parameters.ct is None:
+            raise InvalidRequest(_("No CT is chosen."), _("Load the CT that was explained and choose it."))
+        return result_files.load_folder(self.scene, Path(folder), parameters.ct, self.logics)
+
+    def downloads(self) -> str:
+        """What would be deleted, for people."""
+        folders = [folder for folder in cache_folders(self._data) if folder.n_bytes]
+        return "\n".join(f"{folder.purpose}: {folder.n_bytes / 1e6:,.0f} MB ({folder.path})" for folder in folders)
+
+    def delete_downloads(self) -> None:
+        """Deletes it."""
+        if self.is_busy:
+            raise InvalidRequest(_("An explanation is under way."), _("Wait for its end, or cancel it."))
+        self.close()
+        delete_downloads(self._data)
+
+    # the user and the end
+
+    def confirm(self, question: str) -> bool:
+        """Whether the user agrees, in a dialog of the application."""
+        return self._desktop.confirm(question)
+
+    def forget(self) -> None:
+        """Takes back every callback given so far."""
+        self.talk.forget()
+        if self._run is not None:
+            self._run.abandon(None)
+            self._run = None
+
+    def _scene_closes(self) -> None:
+        if self._run is not None:
+            failure = Failure(
+                message=_("The scene was closed while an explanation was under way; it was stopped."), kind="Cancelled"
+            )
+            self._run.abandon(failure)
+            self._run = None
+
+    def _job_folders(self) -> JobFolders:
+        if self._folders is None:
+            self._folders = JobFolders(self._data)
+        return self._folders
+
+    def _new_worker(self) -> Worker:
+        backend = dependencies.find_python(self._python)
+        launch = dependencies.launch(backend, library=LIBRARY, private=private_folder(self._data))
+        return Worker(launch, self._make_process)
+
+
+def scene_question(parameters: Parameters, use: ModelUse) -> SceneQuestion:
+    """What the panel's parameters ask."""
+    reference = (parameters.reference, parameters.reference_segment) if parameters.reference is not None else None
+    return SceneQuestion(
+        ct=parameters.ct,
+        roi=parameters.roi,
+        fields=request_fields(parameters) | _model_fields(use),
+        organs=parameters.organs,
+        reference=reference,
+    )
+
+
+def demo_model() -> str:
+    """Folder of the bundled demo model; empty when it is not part of this installation."""
+    package = Path(SegExplainLib.__file__).resolve().parent
+    folders = (package / "resources" / "demo_model", package.parent / "Resources" / "demo_model")
+    return next((str(folder) for folder in folders if (folder / "configs" / "inference.json").exists()), "")
+
+
+def _model_fields(use: ModelUse) -> dict[str, Any]:
+    return {"model": use.model, "device": use.device, "trust_model": use.trust_model}
+
+
+def _require(ct: Any, roi: Any) -> None:
+    if ct is None:
+        raise InvalidRequest(_("No CT is chosen."), _("Load a CT and choose it."))
+    if roi is None:
+        raise InvalidRequest(_("No region is chosen."), _("Place an ROI box, or fit one to a segment."))
