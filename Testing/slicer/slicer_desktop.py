@@ -11,10 +11,12 @@ import types
 from pathlib import Path
 from typing import Any
 
+import off_screen
 import slicer
 import slicer_application
 
 os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
+off_screen.need_qt()
 BED = Path(__file__).parent / "bed_qt"
 
 

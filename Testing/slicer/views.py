@@ -1,7 +1,8 @@
 """Slice and 3D views drawn off screen, as Slicer's own views are, without Qt.
 
 slicer-core has everything that draws: a view's logic, the displayable managers that put nodes into a renderer.
-`SliceView` and `View3D` join them with a render window. Keep a view until the picture is taken; it holds the OpenGL context.
+`SliceView` and `View3D` join them with a render window. Keep a view until the picture is taken; it holds the OpenGL
+context. Importing this module skips a test module where nothing can be drawn.
 """
 
 from collections.abc import Sequence
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import off_screen
 import slicer
 from numpy.typing import NDArray
 from PIL import Image
@@ -22,6 +24,8 @@ from vtk import (
     vtkWindowToImageFilter,
 )
 from vtk.util.numpy_support import vtk_to_numpy
+
+off_screen.need_opengl()
 
 IN_SLICES = (
     "vtkMRMLModelSliceDisplayableManager",
