@@ -156,6 +156,11 @@ class Worker:
         return self._session is not None and self._session.process.exit_code() is None
 
     @property
+    def pid(self) -> int | None:
+        """Of the worker's interpreter, as it told itself; None until it has, and without a process."""
+        return self._session.worker_pid if self._session else None
+
+    @property
     def log_tail(self) -> list[str]:
         """The newest process's last lines: 10 that it printed beside its events, then 30 of its standard error."""
         return [*self._junk, *self._errors]
@@ -261,7 +266,7 @@ class Worker:
             _note(str(error), self._errors)
 
     def _take(self, line: str, session: _Session) -> None:
-        event, task = _event(line), self._task
+        event, task = Event.from_json_line(line), self._task
         if event is None:
             _note(line, self._junk)
         elif event.id == 0:
@@ -271,7 +276,7 @@ class Worker:
 
     def _take_of_process(self, event: Event, session: _Session) -> None:
         """An event of no command: the process has started, is ready, or could not make out what it was asked."""
-        pid = event.data.get("pid") if isinstance(event.data, dict) else None
+        pid = event.data.get("pid")
         if isinstance(pid, int) and pid > 1:
             session.worker_pid = pid
         session.is_ready |= event.event == "ready"
@@ -342,12 +347,3 @@ class Worker:
 def _note(line: str, log: deque[str]) -> None:
     if line.strip():
         log.append(line[:LOG_LINE_CHARACTERS])
-
-
-def _event(line: str) -> Event | None:
-    """The event of a line; None for what a library prints."""
-    try:
-        event = Event.from_json_line(line)
-    except RecursionError:  # brackets without end
-        return None
-    return event if event is not None and isinstance(event.id, int) else None

@@ -191,6 +191,12 @@ def is_stubborn() -> None:
     sleep_for_ever()
 
 
+def waits_for_end_of_input() -> None:
+    ready()
+    tell("finished", next_command()["id"])
+    sys.stdin.read()
+
+
 def has_a_child() -> None:
     """Is as stubborn, and has started a process of its own."""
     child = subprocess.Popen(["sleep", "300"])

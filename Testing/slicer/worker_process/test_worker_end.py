@@ -7,9 +7,10 @@ import sys
 import time
 
 import pytest
+from SegExplainGui.child_process import ChildProcess
 from SegExplainGui.process_tree import end_process_tree
 from SegExplainGui.worker_process import Worker
-from watching import CHECK, LAUNCHER, START_WORKER, answer, poll_until, runs, wait_for_end
+from watching import CHECK, LAUNCHER, LONG_ENOUGH_S, START_WORKER, answer, poll_until, runs, wait_for_end
 
 from SegExplainLib.contract import Command, Event
 
@@ -35,7 +36,7 @@ def test_a_worker_that_does_not_stop_is_ended_in_time(a_worker, behaviour):
         time.sleep(0.01)
     worker.cancel()
     asked_s = time.monotonic()
-    poll_until(lambda: not worker.is_busy, worker)
+    poll_until(lambda: worker.cancel() or not worker.is_busy, worker)  # asking again does not put it off
     assert 0.3 <= time.monotonic() - asked_s < 2
     assert (events[-1].event, events[-1].kind) == ("failed", "Cancelled")
     assert not worker.is_alive
@@ -64,6 +65,14 @@ def test_closing_a_healthy_worker_is_quick_and_nothing_is_heard_afterwards(a_wor
     assert events == []
     assert not worker.is_busy
     assert answer(worker)[-1].event == "finished", "a closed worker can be asked again"
+
+
+def test_a_worker_that_waits_for_the_end_of_its_input_ends_when_it_is_closed(a_worker):
+    worker = a_worker("waits_for_end_of_input", quit_s=10)
+    answer(worker)
+    started_s = time.monotonic()
+    worker.close()
+    assert time.monotonic() - started_s < 5
 
 
 def _ask_for_pids(worker: Worker) -> list[int]:
@@ -102,6 +111,22 @@ def test_a_worker_that_is_never_ready_is_ended_behind_its_launcher(a_worker, a_l
     pid = worker._session.worker_pid
     assert runs(pid)
     poll_until(lambda: not worker.is_busy, worker)
+    wait_for_end([pid])
+
+
+def test_a_process_group_of_its_own_holds_what_hides_behind_a_launcher_from_the_first_moment(tmp_path):
+    code = "import os, pathlib, sys, time; pathlib.Path(sys.argv[1]).write_text(str(os.getpid())); time.sleep(60)"
+    script, told = tmp_path / "script.py", tmp_path / "pid"
+    script.write_text(code)
+    process = ChildProcess()
+    process.start(sys.executable, (LAUNCHER, str(script), str(told)), {})
+    deadline_s = time.monotonic() + LONG_ENOUGH_S
+    while not (told.exists() and told.read_text()):
+        assert time.monotonic() < deadline_s
+        time.sleep(0.01)
+    pid = int(told.read_text())
+    assert runs(pid)
+    process.end(None)
     wait_for_end([pid])
 
 

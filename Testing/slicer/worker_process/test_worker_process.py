@@ -3,8 +3,10 @@
 import json
 import logging
 import sys
+import time
 
 import pytest
+from SegExplainGui.child_process import ChildProcess
 from SegExplainGui.worker_process import Launch, Worker, WorkerBusy
 from watching import CHECK, LONG_ENOUGH_S, MISBEHAVING_WORKER, answer, poll_until
 
@@ -98,6 +100,62 @@ def test_a_refusal_without_an_id_is_the_answer_to_the_running_command(a_worker):
 
 def test_a_sign_of_life_is_enough_to_be_waited_for(a_worker):
     assert answer(a_worker("breathes", silence_s=0.6))[-1].event == "finished"
+
+
+def test_time_between_commands_is_not_silence(a_worker):
+    worker = a_worker("good", silence_s=0.3)
+    answer(worker)
+    time.sleep(0.5)
+    assert answer(worker)[-1].event == "finished"
+
+
+def test_an_exit_is_told_only_after_what_was_still_to_be_read():
+    process = ChildProcess()
+    process.start("/bin/sh", ("-c", "(sleep 0.2; echo late) & exit 3"), {})
+    while (code := process.exit_code()) is None:
+        time.sleep(0.005)
+    assert (code, process.read()) == (3, (b"late\n", b""))
+
+
+def test_an_exit_is_told_even_when_a_grandchild_keeps_the_pipes_open():
+    process = ChildProcess()
+    process.start("/bin/sh", ("-c", "sleep 30 & exit 3"), {})
+    started_s = time.monotonic()
+    while process.exit_code() is None:
+        assert time.monotonic() - started_s < 5
+        time.sleep(0.005)
+    process.end(None)
+
+
+class _ProcessWithLastWords:
+    """Answers and ends right after it was read for the first time, which no real process can be made to do."""
+
+    answer = b""
+    has_ended = False
+
+    def start(self, *_given):
+        pass
+
+    def write(self, data):
+        self.answer = Event(event="finished", id=Command.from_json_line(data.decode()).id).to_json_line().encode()
+
+    def exit_code(self):
+        return 0 if self.has_ended else None
+
+    def read(self):
+        said, self.has_ended = (self.answer if self.has_ended else b""), True
+        return said, b""
+
+    def end(self, worker_pid):
+        pass
+
+
+def test_last_words_between_two_looks_are_not_lost():
+    worker, events = Worker(Launch(program="", arguments=(), environment={}), _ProcessWithLastWords), []
+    worker.ask(CHECK, events.append)
+    worker.poll()
+    worker.poll()
+    assert [event.event for event in events] == ["finished"]
 
 
 def test_a_listener_that_raises_is_logged_once_and_still_gets_the_last_event(a_worker, caplog):
