@@ -25,7 +25,7 @@ from SegExplainLib.contract import UnusableModel
 from SegExplainLib.model.bundle_config import TRUST_HINT, BundleConfig
 from SegExplainLib.model.bundle_intensity import IntensityMap, mean_of, run_recorded
 from SegExplainLib.model.checkpoint import opened_checkpoint, state_dict_in, with_weights
-from SegExplainLib.model.segmenter import NetworkInput, SegmentClass
+from SegExplainLib.model.segmenter import NetworkInput, SegmentClass, TilePass
 from SegExplainLib.model.tiling import TileGrid, as_shape
 from SegExplainLib.volume import Volume, VoxelGrid
 
@@ -88,6 +88,7 @@ class BundleSegmenter:
         self.name = str(metadata.get("name") or folder.resolve().name)
         self.device = device
         self.network = _network(folder, config, device=device, trust=trust)
+        self.passes = (TilePass(self.network),)
         self.n_channels = _n_channels(metadata, config, self.network, folder)
         self._decision = _decision(self._postprocessing, self.n_channels, folder)
         self.is_exclusive = self._decision.is_exclusive
@@ -137,6 +138,11 @@ class BundleSegmenter:
         starts = np.array([[axis.start for axis in window] for window in windows], dtype=np.int64)
         return TileGrid(as_shape(image_shape), as_shape(tile_shape), starts, weights.float())
 
+    def precision(self) -> AbstractContextManager:
+        """Mixed precision on CUDA when the bundle's evaluator uses it."""
+        is_mixed = self._has_amp and self.device.type == "cuda"
+        return torch.autocast("cuda") if is_mixed else nullcontext()
+
     @torch.no_grad()
     def tile_logits(self, tiles: torch.Tensor) -> torch.Tensor:
         """(batch, n_channels, k, j, i); float16 on CUDA when the bundle's evaluator uses mixed precision.
@@ -144,7 +150,7 @@ class BundleSegmenter:
         Raises:
             UnusableModel: the network's output has another shape.
         """
-        with self._precision():
+        with self.precision():
             logits = self.network(tiles)
         expected = (len(tiles), self.n_channels, *tiles.shape[2:])
         if not torch.is_tensor(logits) or tuple(logits.shape) != expected:
@@ -219,10 +225,6 @@ class BundleSegmenter:
         padded = torch.nn.functional.pad(image[None], amounts, mode=mode, value=fill if mode == "constant" else None)
         return padded[0], (k, j, i)
 
-    def _precision(self) -> AbstractContextManager:
-        is_mixed = self._has_amp and self.device.type == "cuda"
-        return torch.autocast("cuda") if is_mixed else nullcontext()
-
 
 def _metadata(folder: Path) -> dict[str, Any]:
     path = folder / "configs" / "metadata.json"
@@ -262,7 +264,10 @@ def _network(folder: Path, config: BundleConfig, *, device: torch.device, trust:
     if not path.is_file() and script.is_file():
         if not trust:
             raise UnusableModel(f"{folder} has TorchScript only, which is code: {script}.", TRUST_HINT)
-        return torch.jit.load(str(script), map_location=device).eval()
+        scripted = torch.jit.load(str(script), map_location=device).eval()
+        for parameter in scripted.parameters():
+            parameter.requires_grad_(False)
+        return scripted
     if not path.is_file():
         raise UnusableModel(f"The bundle {folder} lacks models/model.pt.", "Download the weights of the bundle.")
     network = config.built("network_def")[0]

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from SegExplainLib.contract import InvalidRequest, UnusableModel
 from SegExplainLib.model.nnunet_folder import NnUNetParts, opened_parts, results_folder
-from SegExplainLib.model.segmenter import NetworkInput, SegmentClass
+from SegExplainLib.model.segmenter import NetworkInput, SegmentClass, TilePass
 from SegExplainLib.model.tiling import TileGrid, as_shape, tile_starts
 from SegExplainLib.volume import Volume, VoxelGrid
 
@@ -91,7 +91,8 @@ class NnUNetSegmenter:
         self._parts = parts
         self._tile_step = tile_step
         axes = parts.mirror_axes if flips else ()
-        self._flips = [tuple(2 + a for a in some) for n in range(len(axes) + 1) for some in combinations(axes, n)]
+        mirrored = [tuple(2 + a for a in some) for n in range(len(axes) + 1) for some in combinations(axes, n)]
+        self.passes = tuple(TilePass(network, flipped) for network in parts.networks for flipped in mirrored)
         self._normalisation = parts.configuration.normalization_schemes[0]
         if self._normalisation not in NORMALISATIONS:
             raise UnusableModel(
@@ -143,17 +144,21 @@ class NnUNetSegmenter:
         )
         return TileGrid(as_shape(image_shape), tile_shape, tile_starts(starts), weights.float())
 
+    def precision(self) -> AbstractContextManager:
+        """Mixed precision on CUDA, where alone nnU-Net uses it."""
+        return torch.autocast("cuda") if self.device.type == "cuda" else nullcontext()
+
     @torch.no_grad()
     def tile_logits(self, tiles: torch.Tensor) -> torch.Tensor:
         """(batch, n_channels, k, j, i): the mean over folds and flips; float16 on CUDA, where nnU-Net uses it too."""
-        first, *others = [(network, axes) for network in self._parts.networks for axes in self._flips]
-        with self._precision():
-            logits = _flipped_run(*first, tiles)
+        first, *others = self.passes
+        with self.precision():
+            logits = first(tiles)
             if not others:
                 return logits
             total = logits.float()
-            for network, axes in others:
-                total += _flipped_run(network, axes, tiles)
+            for one_pass in others:
+                total += one_pass(tiles)
         return total.div_(1 + len(others)).to(logits.dtype)
 
     def input_value(self, hu: float, prepared: NetworkInput) -> NDArray[np.float32]:
@@ -190,10 +195,6 @@ class NnUNetSegmenter:
             num_threads_torch=torch.get_num_threads(),
         )
         return Volume(_turned_back(np.asarray(labels), state.seen.grid, state.ct_grid), state.ct_grid)
-
-    def _precision(self) -> AbstractContextManager:
-        # nnU-Net uses autocast on CUDA alone.
-        return torch.autocast("cuda") if self.device.type == "cuda" else nullcontext()
 
     def _as_read(self, ct: Volume) -> Volume:
         """The CT as the reader named in the plans gives it: one of them turns it to RAS, the others leave it."""
@@ -248,10 +249,6 @@ def open_nnunet(
     configuration = folder.name.split("__")[-1]
     name = f"{parts.plans.dataset_name} {configuration}" if "__" in folder.name else parts.plans.dataset_name
     return NnUNetSegmenter(parts, name=name, device=device, flips=flips, tile_step=tile_step)
-
-
-def _flipped_run(network: torch.nn.Module, axes: tuple[int, ...], tiles: torch.Tensor) -> torch.Tensor:
-    return network(tiles.flip(axes)).flip(axes) if axes else network(tiles)
 
 
 def _classes(parts: NnUNetParts) -> tuple[SegmentClass, ...]:

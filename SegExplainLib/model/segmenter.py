@@ -1,5 +1,6 @@
 """What the rest of the library asks of a segmentation network, whatever framework it comes from."""
 
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -44,6 +45,24 @@ class NetworkInput:
     framework_state: Any = field(default=None, repr=False)
 
 
+@dataclass(frozen=True, eq=False)
+class TilePass:
+    """One run of a network on a tile: flipped, labelled, flipped back.
+
+    Attributes:
+        network: In eval mode; gives logits of a batch of tiles.
+        flipped_axes: Which axes of (batch, channels, k, j, i) are flipped.
+    """
+
+    network: torch.nn.Module
+    flipped_axes: tuple[int, ...] = ()
+
+    def __call__(self, tiles: torch.Tensor) -> torch.Tensor:
+        """(batch, n_channels, k, j, i) of tiles (batch, channels, k, j, i)."""
+        axes = self.flipped_axes
+        return self.network(tiles.flip(axes)).flip(axes) if axes else self.network(tiles)
+
+
 class Segmenter(Protocol):
     """A trained sliding-window segmentation network that gives the same prediction as its own framework.
 
@@ -54,7 +73,8 @@ class Segmenter(Protocol):
         is_exclusive: True when a voxel gets the class of the largest logit (softmax); False when every channel is
             decided by itself at sigmoid > 0.5.
         device: Where the network lives.
-        network: The module(s) as a graph, in eval mode, for gradients: logits of a batch of tiles without mirroring.
+        network: The module(s) with all weights, in eval mode: logits of a batch of tiles without mirroring.
+        passes: The logits of a tile are the mean over these, one for each fold and flip. Differentiable.
     """
 
     name: str
@@ -63,6 +83,11 @@ class Segmenter(Protocol):
     is_exclusive: bool
     device: torch.device
     network: torch.nn.Module
+    passes: tuple[TilePass, ...]
+
+    def precision(self) -> AbstractContextManager:
+        """The precision in which the framework itself runs ``passes``, as a context."""
+        ...
 
     def prepared(self, ct: Volume) -> NetworkInput:
         """The CT after the framework's own preprocessing."""
