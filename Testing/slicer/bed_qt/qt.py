@@ -21,7 +21,35 @@ _OWN_NAMES = (
     "property",
     "setProperty",
 )
-_VIRTUAL_GETTERS = ("sizeHint", "minimumSizeHint")  # C++ calls them back: reading the property would never end
+_VIRTUAL_GETTERS = (
+    "sizeHint",
+    "minimumSizeHint",
+    "spacing",
+)  # C++ calls them back: reading the property would never end
+
+
+_PARTS = ("horizontalHeader", "verticalHeader", "lineEdit", "completer")  # made by Qt itself, hence of PySide6's kind
+
+
+class _Part:
+    """PythonQt's manners for an object that Qt made within another."""
+
+    def __init__(self, part: Any) -> None:
+        self.__dict__["_part"] = part
+
+    def __getattr__(self, name: str) -> Any:
+        is_property = self._part.metaObject().indexOfProperty(name) >= 0
+        return self._part.property(name) if is_property else getattr(self._part, name)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if not self._part.setProperty(name, value):
+            raise AttributeError(f"{type(self._part).__name__} has no property {name!r}")
+
+    def connect(self, signature: str, slot: Any) -> bool:
+        if self._part.metaObject().indexOfSignal(signature) < 0:
+            raise AttributeError(f"{type(self._part).__name__} has no signal {signature}")
+        getattr(self._part, signature.split("(")[0]).connect(slot)
+        return True
 
 
 class PythonQtObject:
@@ -44,12 +72,13 @@ class PythonQtObject:
             name = "objectName" if name == "name" else name
             if name in type(self)._properties():
                 return QtCore.QObject.property(self, name)
-        return super().__getattribute__(name)
+        found = super().__getattribute__(name)
+        return (lambda: _Part(found())) if name in _PARTS else found
 
     def __setattr__(self, name: str, value: Any) -> None:
         name = "objectName" if name == "name" else name
         if name in type(self)._properties():
-            QtCore.QObject.setProperty(self, name, value)
+            QtCore.QObject.setProperty(self, name, list(value) if isinstance(value, tuple) else value)
         elif name.startswith("_") or hasattr(type(self), name) or isinstance(value, QtCore.QObject):  # set by QUiLoader
             super().__setattr__(name, value)
         else:

@@ -71,12 +71,10 @@ def parameterNodeWrapper(kind: type) -> type:
     kind.allParameters = {name: _Parameter(name, hint, getattr(kind, name, None)) for name, hint in hints.items()}
     for name, parameter in kind.allParameters.items():
         setattr(kind, name, _property_of(parameter))
-    for member in (
-        *(_init, _data_type, _connect_gui, _disconnect_gui, _start_modify, _end_modify, _modified),
-        *(_add_observer, _remove_observer, _get_value, _set_value),
-    ):
-        first, *rest = member.__name__.strip("_").split("_")
-        setattr(kind, "__init__" if member is _init else first + "".join(word.title() for word in rest), member)
+    kind.__init__, kind.dataType, kind.getValue, kind.setValue = _init, _data_type, _get_value, _set_value
+    kind.connectGui, kind.disconnectGui = _connect_gui, _disconnect_gui
+    kind.StartModify, kind.EndModify, kind.Modified = _start_modify, _end_modify, _modified
+    kind.AddObserver, kind.RemoveObserver = _add_observer, _remove_observer
     return kind
 
 

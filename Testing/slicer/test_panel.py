@@ -1,0 +1,704 @@
+"""The panel over a real scene, with the worker's answers spoken by the test."""
+
+import re
+import sys
+import time
+import xml.etree.ElementTree as ElementTree
+from dataclasses import fields, replace
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import scenes
+import slicer
+import slicer_desktop
+from PySide6 import QtGui, QtWidgets
+
+from SegExplainLib import contract
+
+ROOT = Path(__file__).parents[2]
+MODULE = ROOT / "SegExplain"
+UI_FILE = MODULE / "Resources" / "UI" / "SegExplain.ui"
+FAILED = "The network's folder is gone."
+
+
+@pytest.fixture(autouse=True)
+def no_error_in_a_slot(monkeypatch):
+    """Qt and VTK print an error that leaves a slot, and go on; here it fails the test."""
+    errors = []
+    monkeypatch.setattr(sys, "excepthook", lambda kind, error, trace: errors.append(error))
+    yield
+    assert errors == []
+
+
+@pytest.fixture
+def a_panel(tmp_path):
+    """A panel that was entered, in a scene with a CT; the worker has not answered yet."""
+    return _panel(tmp_path)
+
+
+@pytest.fixture
+def a_ready_panel(a_panel):
+    """All is there: backend, network, label, ROI."""
+    return _make_ready(a_panel)
+
+
+def _panel(folder):
+    application = slicer_desktop.start(folder / "settings")
+    from scripted_services import ScriptedServices
+    from SegExplainGui.panel import Panel
+    from SegExplainGui.parameters import Parameters
+
+    services = ScriptedServices(application, folder)
+    voxels = np.zeros((30, 40, 50), np.int16)
+    ct = scenes.add_ct(application.scene, voxels, scenes.ijk_to_ras("straight"))
+    ct.SetName("Torso")
+    root = slicer_desktop.load_ui(UI_FILE)
+    ui = slicer.util.childWidgetVariables(root)
+    parameters = Parameters(application.scene.AddNewNodeByClass("vtkMRMLScriptedModuleNode"))
+    panel = Panel(ui, scene=application.scene, services=services)
+    panel.enter(parameters)
+    return SimpleNamespace(
+        panel=panel, ui=ui, root=root, services=services, parameters=parameters, ct=ct, scene=application.scene
+    )
+
+
+def _make_ready(bed):
+    from scripted_services import NETWORK, READY
+
+    bed.services.answer("check", "answer", READY)
+    _until_asked(bed, "describe")
+    bed.services.answer("describe", "answer", NETWORK)
+    bed.parameters.target = "liver"
+    bed.ui.newRoiButton.click()
+    _settle()
+    return bed
+
+
+def _settle():
+    for _ in range(4):
+        QtWidgets.QApplication.processEvents()
+
+
+def _until(is_so):
+    """Lets timers run out until something is so."""
+    end = time.monotonic() + 20
+    while not is_so():
+        assert time.monotonic() < end, "it did not come"
+        QtWidgets.QApplication.processEvents()
+        time.sleep(0.01)
+    _settle()
+
+
+def _until_asked(bed, name, *, times=1):
+    _until(lambda: bed.services.names().count(name) == times)
+
+
+def _let_pauses_end():
+    end = time.monotonic() + 1.2
+    _until(lambda: time.monotonic() > end)
+
+
+def _failure(message=FAILED, hint="Choose it again.", kind="UnusableModel", log=""):
+    from SegExplainGui.services import Failure
+
+    return Failure(message=message, hint=hint, kind=kind, log=log)
+
+
+def _event(**given):
+    return contract.Event(**given)
+
+
+def _start(bed):
+    bed.ui.explainButton.click()
+    _settle()
+
+
+def _finish(bed, **given):
+    result = bed.services.finished_result(bed.ct, **given)
+    bed.services.answer("explain", "result", result)
+    bed.services.answer("explain", "end", None)
+    _settle()
+    return result
+
+
+# the file
+
+
+def _code():
+    return "\n".join(path.read_text(encoding="utf-8") for path in sorted((MODULE / "SegExplainGui").glob("*.py")))
+
+
+def _widgets():
+    return {one.get("name"): one for one in ElementTree.parse(UI_FILE).getroot().iter("widget")}
+
+
+def test_every_widget_that_the_code_names_is_in_the_file():
+    used = set(re.findall(r"\b_?ui\.([a-z]\w+)", _code()))
+    layouts = {one.get("name") for one in ElementTree.parse(UI_FILE).getroot().iter("layout")}
+    assert used
+    assert used <= set(_widgets()) | layouts
+
+
+def test_no_widget_in_the_file_is_dead():
+    """Each is a label, holds others, is bound by its parameter's name, or is used by the code."""
+    used = set(re.findall(r"\b_?ui\.([a-z]\w+)", _code()))
+    for name, widget in _widgets().items():
+        is_bound = any(entry.get("name") == "SlicerParameterName" for entry in widget.iter("property"))
+        is_label = widget.get("class") == "QLabel" and widget.find("property[@name='buddy']") is not None
+        is_container = widget.find("layout") is not None
+        assert is_bound or is_label or is_container or name in used, name
+
+
+def test_every_bound_widget_names_a_parameter_that_can_be_connected(a_panel):
+    bound = re.findall(
+        r'name="SlicerParameterName"[^>]*>\s*<string notr="true">(\w+)<', UI_FILE.read_text(encoding="utf-8")
+    )
+    assert len(bound) == len(set(bound))
+    by_hand = {"target", "fit_segmentation", "fit_segment", "reference", "reference_segment"}
+    assert set(bound) | by_hand == set(a_panel.parameters.allParameters)
+
+
+def test_every_input_has_a_tool_tip_and_a_place_in_the_tab_order():
+    inputs = ("ComboBox", "SpinBox", "Slider", "Button", "LineEdit", "CheckBox", "Selector", "Table")
+    for name, widget in _widgets().items():
+        if any(kind in widget.get("class") for kind in inputs) and "Collapsible" not in widget.get("class"):
+            tip = widget.find("property[@name='toolTip']/string")
+            assert tip is not None, name
+            assert tip.text, name
+
+
+def test_mnemonics_of_a_section_do_not_clash():
+    for section in ("inputsSection", "regionSection", "questionSection"):
+        texts = [one.text or "" for one in _widgets()[section].iter("string")]
+        keys = [match.group(1).lower() for text in texts for match in [re.search(r"&(\w)", text)] if match]
+        assert len(keys) == len(set(keys)), section
+
+
+# parameters
+
+
+@pytest.mark.usefixtures("a_panel")
+def test_choices_are_those_of_the_contract():
+    from SegExplainGui import parameters
+
+    assert {one.value for one in parameters.UnitKind} == set(contract.UNIT_KINDS)
+    assert {one.value for one in parameters.Method} == set(contract.METHODS)
+    assert {one.value for one in parameters.Quantity} == set(contract.VALUES)
+    assert {one.value for one in parameters.Removal} == set(contract.REMOVALS)
+    assert {one.value for one in parameters.Mirroring} == {"model", "off"}
+
+
+@pytest.mark.usefixtures("a_panel")
+def test_every_choice_has_words_of_its_own_for_people():
+    from SegExplainGui import parameters
+
+    for kind in (parameters.UnitKind, parameters.Method, parameters.Quantity, parameters.Removal, parameters.Sign):
+        labels = [member.label() for member in kind]
+        assert len(set(labels)) == len(labels)
+        assert all(label and not set(label) & set("_<>") for label in labels)
+
+
+def test_defaults_are_those_of_a_request_and_valid(a_panel):
+    from SegExplainGui.parameters import request_fields
+
+    found = request_fields(a_panel.parameters)
+    defaults = {one.name: one.default for one in fields(contract.ExplainRequest)}
+    assert {name: value for name, value in found.items() if name != "target"} == {
+        name: defaults[name] for name in found if name != "target"
+    }
+    request = contract.ExplainRequest(ct="a", model="b", roi="c", **(found | {"target": "liver"}))
+    assert request.problems() == []
+
+
+def test_extreme_values_of_every_widget_make_a_valid_request(a_panel):
+    from SegExplainGui.parameters import request_fields
+
+    ui = a_panel.ui
+    for name in ("budgetSpinBox", "toleranceSpinBox", "batchSpinBox", "seedSpinBox", "unitSizeSlider"):
+        for end in ("minimum", "maximum"):
+            widget = getattr(ui, name)
+            widget.value = getattr(widget, end)
+            request = contract.ExplainRequest(
+                ct="a", model="b", roi="c", **(request_fields(a_panel.parameters) | {"target": "liver"})
+            )
+            assert request.problems() == []
+
+
+def test_widgets_and_parameters_follow_each_other(a_panel):
+    from SegExplainGui.parameters import Method, UnitKind
+
+    ui, parameters = a_panel.ui, a_panel.parameters
+    ui.unitsSelector.currentIndex = 2
+    ui.foldsLineEdit.text = "0, 3"
+    ui.marginSpinBox.value = 25
+    assert parameters.units == UnitKind.HYBRID
+    assert parameters.folds == "0, 3"
+    assert parameters.margin_mm == 25
+    parameters.method = Method.EXACT
+    parameters.opacity = 0.25
+    assert ui.methodSelector.currentText == "Exact, few units only"
+    assert ui.opacitySlider.value == pytest.approx(0.25)
+
+
+def test_parameters_come_back_from_the_node_that_a_scene_keeps(a_panel):
+    from SegExplainGui.parameters import Parameters, Removal
+
+    a_panel.parameters.removal = Removal.BLUR
+    a_panel.parameters.seed = 7
+    again = Parameters(a_panel.parameters.parameterNode)
+    assert (again.removal, again.seed, again.ct) == (Removal.BLUR, 7, a_panel.ct)
+
+
+def test_a_choice_of_another_version_falls_back_to_the_default(a_panel):
+    from SegExplainGui.parameters import Method, Parameters, forget_unknown_choices
+
+    node = a_panel.parameters.parameterNode
+    a_panel.panel.leave()
+    bare = a_panel.scene.AddNewNodeByClass("vtkMRMLScriptedModuleNode")
+    bare.SetParameter("method", "OWEN")
+    forget_unknown_choices(bare)
+    assert Parameters(bare).method == Method.KERNEL_SHAP
+    assert node is not bare
+
+
+# what can be done
+
+
+def test_explain_is_refused_with_the_reason_until_all_is_there(a_panel):
+    from scripted_services import LACKING, NETWORK, READY
+
+    def shown():
+        _settle()
+        assert a_panel.ui.explainButton.enabled == (not a_panel.ui.reasonLabel.text)
+        return a_panel.ui.reasonLabel.text
+
+    assert shown() == "Checking what is ready..."
+    a_panel.services.answer("check", "answer", LACKING)
+    assert "Packages are missing" in shown()
+    a_panel.services.answer("check", "answer", READY)
+    assert "network is being opened" in shown()
+    _until_asked(a_panel, "describe")
+    a_panel.services.answer("describe", "failure", _failure())
+    assert "network cannot be used" in shown()
+    assert FAILED in a_panel.ui.modelStateLabel.text
+    a_panel.services.answer("describe", "answer", NETWORK)
+    a_panel.ui.trustCheckBox.checked = True
+    _until_asked(a_panel, "describe", times=2)
+    a_panel.services.answer("describe", "answer", NETWORK)
+    assert "Choose the label" in shown()
+    a_panel.ui.targetSelector.setCurrentText("gallbladder")
+    assert "gallbladder" in shown()
+    a_panel.ui.targetSelector.setCurrentText("lesion")
+    assert "ROI" in shown()
+    a_panel.ui.newRoiButton.click()
+    assert shown() == ""
+    a_panel.parameters.ct = None
+    assert shown() == "Choose a CT."
+
+
+def test_an_roi_off_the_ct_is_refused_with_what_is_wrong(a_ready_panel):
+    bed = a_ready_panel
+    bed.parameters.roi.SetCenter(5000, 5000, 5000)
+    _settle()
+    assert not bed.ui.explainButton.enabled
+    assert "ROI" in bed.ui.reasonLabel.text
+    assert bed.ui.reasonLabel.text in bed.ui.regionSizeLabel.text
+    bed.parameters.roi.SetCenter(*bed.services.new_roi(bed.parameters).GetCenter())
+    _settle()
+    assert bed.ui.explainButton.enabled
+
+
+def test_a_transform_that_is_not_linear_is_refused(a_ready_panel):
+    bed = a_ready_panel
+    bed.ct.SetAndObserveTransformNodeID(scenes.warped(bed.scene).GetID())
+    _settle()
+    assert not bed.ui.explainButton.enabled
+    assert "linear" in bed.ui.regionSizeLabel.text
+
+
+def test_relative_false_positives_ask_for_a_truth(a_ready_panel):
+    from SegExplainGui.parameters import Quantity
+
+    a_ready_panel.parameters.value = Quantity.FP_RELATIVE
+    _settle()
+    assert "truth" in a_ready_panel.ui.reasonLabel.text
+
+
+def test_what_the_units_do_not_use_is_greyed_out(a_panel):
+    from SegExplainGui.parameters import UnitKind
+
+    for units, uses_organs, uses_size in (
+        (UnitKind.ORGANS, True, False),
+        (UnitKind.FCC, False, True),
+        (UnitKind.HYBRID, True, True),
+    ):
+        a_panel.parameters.units = units
+        _settle()
+        assert a_panel.ui.organsSelector.enabled == uses_organs
+        assert a_panel.ui.unitSizeSlider.enabled == uses_size
+
+
+# region and preview
+
+
+def test_the_live_line_tells_voxels_at_once_and_the_rest_when_all_is_quiet(a_ready_panel):
+    from scripted_services import PREVIEW
+
+    bed = a_ready_panel
+    assert re.fullmatch(r"[\d,]+ voxels \([\d.e+]+ ml\)", bed.ui.regionSizeLabel.text)
+    assert "preview" not in bed.services.names()
+    for _ in range(10):
+        bed.parameters.roi.SetCenter(*np.add(bed.parameters.roi.GetCenter(), 0.1))
+        _settle()
+    _let_pauses_end()
+    assert bed.services.names().count("preview") == 1
+    bed.services.answer("preview", "answer", PREVIEW)
+    assert bed.ui.regionSizeLabel.text == "12,345 voxels (41.7 ml), 18 of 80 tiles, 51 units, about 3 to 6 min"
+
+
+def test_an_answer_to_an_older_question_is_not_shown(a_ready_panel):
+    from scripted_services import PREVIEW
+    from SegExplainGui.parameters import UnitKind
+
+    bed = a_ready_panel
+    _until_asked(bed, "preview")
+    bed.parameters.units = UnitKind.FCC
+    _settle()
+    bed.services.answer("preview", "answer", PREVIEW)
+    assert "tiles" not in bed.ui.regionSizeLabel.text
+
+
+def test_the_view_of_a_result_asks_for_no_new_preview(a_ready_panel):
+    bed = a_ready_panel
+    _until_asked(bed, "preview")
+    bed.parameters.opacity = 0.3
+    bed.parameters.top_k = 5
+    _let_pauses_end()
+    assert bed.services.names().count("preview") == 1
+
+
+def test_a_box_is_fitted_to_the_chosen_segment(a_ready_panel):
+    bed = a_ready_panel
+    mask = np.zeros((30, 40, 50), bool)
+    mask[10:14, 20:25, 30:37] = True
+    node = scenes.add_segmentation(bed.scene, [{"tumour": mask}], scenes.ijk_to_ras("straight"))
+    bed.ui.fitSelector.setCurrentNode(node)
+    bed.ui.fitSelector.setCurrentSegmentID("tumour")
+    _settle()
+    assert (bed.parameters.fit_segmentation, bed.parameters.fit_segment) == (node, "tumour")
+    bed.ui.marginSpinBox.value = 0
+    bed.ui.fitButton.click()
+    _settle()
+    assert bed.ui.regionSizeLabel.text.startswith(f"{4 * 5 * 7} voxels")
+
+
+# a run
+
+
+def test_explain_becomes_cancel_while_it_runs_and_tells_how_far_it_is(a_ready_panel):
+    bed = a_ready_panel
+    _start(bed)
+    assert bed.ui.explainButton.text == "Cancel"
+    bed.services.answer("explain", "event", _event(event="stage", stage="evaluate coalitions"))
+    bed.services.answer(
+        "explain",
+        "event",
+        _event(event="progress", stage="evaluate coalitions", done=45, total=100, left_s=180, error=0.042),
+    )
+    assert bed.ui.progressBar.value == 450
+    assert bed.ui.progressLabel.text == "Removing units and running the network, 3 min left, error 4.2 %"
+    bed.ui.explainButton.click()
+    assert ("cancel",) in bed.services.done
+    assert not bed.ui.explainButton.enabled
+    bed.services.answer("explain", "end", _failure("Stopped by the user.", kind="Cancelled"))
+    _settle()
+    assert bed.ui.explainButton.text == "Explain"
+    assert bed.ui.explainButton.enabled
+    assert bed.ui.progressBar.isHidden()
+    assert bed.panel.message.text == "Stopped."
+
+
+def test_a_failed_run_says_once_what_is_wrong_and_what_to_do(a_ready_panel):
+    bed = a_ready_panel
+    _start(bed)
+    bed.services.answer("explain", "event", _event(event="warning", message="The CPU is used."))
+    bed.services.answer("explain", "event", _event(event="warning", message="The CPU is used."))
+    assert bed.panel.message.text == "The CPU is used."
+    bed.services.answer("explain", "end", _failure(log="line 1\nline 2"))
+    _settle()
+    assert bed.panel.message.text == f"{FAILED}\nChoose it again."
+    assert bed.ui.logText.isHidden()
+    bed.ui.logButton.click()
+    assert bed.ui.logText.toPlainText() == "line 1\nline 2"
+    assert not bed.ui.logText.isHidden()
+    bed.ui.dismissButton.click()
+    assert bed.panel.message.text == ""
+    assert bed.ui.explainButton.enabled
+
+
+def test_a_run_of_the_console_keeps_the_panel_from_starting_another(a_ready_panel):
+    a_ready_panel.services.is_busy = True
+    a_ready_panel.parameters.seed = 1
+    _settle()
+    assert not a_ready_panel.ui.explainButton.enabled
+    assert "under way" in a_ready_panel.ui.reasonLabel.text
+
+
+def test_an_unexpected_error_is_told_in_the_panel(a_ready_panel, monkeypatch):
+    def broken(*_, **__):
+        raise RuntimeError("the moon is in the wrong house")
+
+    monkeypatch.setattr(a_ready_panel.services, "explain", broken)
+    _start(a_ready_panel)
+    assert "the moon is in the wrong house" in a_ready_panel.panel.message.text
+    assert "Traceback" in a_ready_panel.ui.logText.toPlainText()
+    assert a_ready_panel.ui.explainButton.text == "Explain"
+
+
+def test_a_run_goes_on_while_another_module_is_shown(a_ready_panel):
+    bed = a_ready_panel
+    _start(bed)
+    bed.panel.leave()
+    bed.services.answer("explain", "event", _event(event="stage", stage="write results"))
+    result = _finish(bed)
+    bed.panel.enter(bed.parameters)
+    assert bed.ui.explainButton.text == "Explain"
+    assert bed.ui.resultSelector.currentText == result.name
+
+
+# a result
+
+
+def test_a_result_is_shown_and_every_control_changes_it_at_once(a_ready_panel):
+    bed = a_ready_panel
+    _start(bed)
+    result = _finish(bed)
+    ui = bed.ui
+    assert not ui.resultSection.collapsed
+    assert result.shown == ("liver", "soft-dice")
+    assert ("bring_to_views", result) in bed.services.done
+    assert ui.unitsTable.item(0, 0).text() == "liver"
+    assert ui.unitsTable.item(1, 1).text() == "−0.244 ± 0.006"
+    ui.topKSpinBox.value = 3
+    _settle()
+    assert result.segmentation.GetSegmentation().GetNumberOfSegments() == 3
+    ui.signSelector.currentIndex = 2
+    _settle()
+    shown = result.segmentation.GetSegmentation()
+    assert shown.GetNthSegment(0).GetName() == "stomach"
+    ui.shownClassSelector.currentIndex = 1
+    assert result.shown == ("spleen", "soft-dice")
+    ui.shownValueSelector.currentIndex = 1
+    assert result.shown == ("spleen", "soft-volume")
+    assert ui.unitsTable.horizontalHeaderItem(1).text() == "Importance (ml)"
+    assert "explain" in bed.services.names()
+    assert bed.services.names().count("explain") == 1
+
+
+def test_choosing_a_unit_jumps_to_it_and_highlights_it(a_ready_panel):
+    bed = a_ready_panel
+    _start(bed)
+    result = _finish(bed)
+    bed.ui.unitsTable.selectRow(2)
+    assert result.highlighted == 3
+    assert bed.services.done[-1] == ("jump_to", result, 3)
+
+
+def test_the_table_sorts_by_the_heading_that_is_clicked(a_ready_panel):
+    bed = a_ready_panel
+    _start(bed)
+    _finish(bed)
+    table = bed.ui.unitsTable
+    table.selectRow(0)
+    table.horizontalHeader().sectionClicked.emit(0)
+    names = [table.item(row, 0).text() for row in range(table.rowCount)]
+    assert names == sorted(names, key=str.lower)
+    assert table.selectedItems()[0].text() == "liver"
+    table.horizontalHeader().sectionClicked.emit(2)
+    volumes = [float(table.item(row, 2).text().replace(",", "")) for row in range(table.rowCount)]
+    assert volumes == sorted(volumes, reverse=True)
+
+
+def test_results_come_and_go_with_the_scene(a_ready_panel):
+    bed = a_ready_panel
+    first = bed.services.finished_result(bed.ct, name="First")
+    second = bed.services.finished_result(bed.ct, name="Second")
+    _settle()
+    assert [bed.ui.resultSelector.itemText(at) for at in range(bed.ui.resultSelector.count)] == [
+        second.name,
+        first.name,
+    ]
+    bed.ui.removeResultButton.click()
+    _settle()
+    assert bed.ui.resultSelector.count == 1
+    first.remove()
+    _settle()
+    assert bed.ui.resultSelector.count == 0
+    assert bed.ui.unitsTable.rowCount == 0
+    assert not bed.ui.saveTableButton.enabled
+
+
+def test_an_interim_result_does_not_take_the_views_again(a_ready_panel):
+    bed = a_ready_panel
+    _start(bed)
+    result = bed.services.finished_result(bed.ct)
+    for _ in range(3):
+        bed.services.answer("explain", "result", result)
+    assert [one[0] for one in bed.services.done].count("bring_to_views") == 1
+
+
+def test_a_reloaded_result_opens_with_the_answer_that_was_shown(a_ready_panel):
+    bed = a_ready_panel
+    result = bed.services.finished_result(bed.ct)
+    result.show("spleen", "soft-volume", top_k=5, sign="both", opacity=0.5)
+    bed.panel.enter(bed.parameters)
+    assert bed.ui.shownClassSelector.currentText == "spleen"
+    assert bed.ui.shownValueSelector.currentText == "Soft volume (ml)"
+
+
+def test_what_is_saved_goes_where_the_user_said_with_the_right_ending(a_ready_panel, tmp_path):
+    import qt
+
+    bed = a_ready_panel
+    result = bed.services.finished_result(bed.ct)
+    _settle()
+    qt.QFileDialog.answers = [str(tmp_path / "ranking"), "", str(tmp_path / "units.seg.nrrd")]
+    bed.ui.saveTableButton.click()
+    bed.ui.saveTableButton.click()
+    bed.ui.saveSegmentationButton.click()
+    assert [one for one in bed.services.done if one[0].startswith("save")] == [
+        ("save_table", result, str(tmp_path / "ranking.csv")),
+        ("save_segmentation", result, str(tmp_path / "units.seg.nrrd")),
+    ]
+    assert str(tmp_path) in bed.panel.message.text
+
+
+# what is stored
+
+
+def test_nothing_is_deleted_without_consent(a_ready_panel):
+    bed = a_ready_panel
+    bed.services.agrees = False
+    bed.ui.deleteDownloadsButton.click()
+    assert bed.services.done[-1] == ("confirm", "Delete this?\n\nPackages: 3,100 MB")
+    bed.services.agrees = True
+    bed.ui.deleteDownloadsButton.click()
+    assert ("delete_downloads",) in bed.services.done
+    assert bed.services.names()[-1] == "check"
+
+
+def test_a_results_folder_is_loaded_over_the_chosen_ct(a_ready_panel, tmp_path):
+    import qt
+
+    qt.QFileDialog.answers = [str(tmp_path)]
+    a_ready_panel.ui.loadFolderButton.click()
+    assert a_ready_panel.ui.resultSelector.currentText == "Loaded"
+    assert not a_ready_panel.ui.resultSection.collapsed
+
+
+# this machine
+
+
+def test_the_strip_opens_when_something_is_missing_and_closes_when_all_is_well(a_panel):
+    from scripted_services import LACKING, READY
+
+    ui, services = a_panel.ui, a_panel.services
+    services.answer("check", "answer", LACKING)
+    assert not ui.statusSection.collapsed
+    assert ui.statusSection.text == "Not ready: 3 packages are missing"
+    assert not ui.installButton.isHidden()
+    ui.installButton.click()
+    assert services.asked[-1].given == {"missing": LACKING.missing}
+    services.answer("install", "text", "Downloading torch")
+    assert ui.installLabel.text == "Downloading torch"
+    ui.installButton.click()
+    assert services.done[-1] == ("cancel",)
+    services.answer("install", "end", None)
+    services.answer("check", "answer", replace(READY, findings=READY.findings[:3]))
+    assert ui.statusSection.collapsed
+    assert ui.statusSection.text == "Ready, on the GPU"
+    assert ui.installButton.isHidden()
+
+
+def test_a_worker_that_does_not_start_is_told_with_its_log(a_panel):
+    a_panel.services.answer("check", "failure", _failure("The worker ended.", "Check again.", "WorkerDied", "Killed"))
+    _settle()
+    assert "The worker ended." in a_panel.panel.message.text
+    assert not a_panel.ui.explainButton.enabled
+    assert a_panel.ui.checkButton.enabled
+
+
+def test_network_device_and_python_are_kept_on_this_machine_and_not_in_the_scene(a_panel, tmp_path):
+    import qt
+    from SegExplainGui.machine import Machine
+
+    folder = tmp_path / "My network"
+    folder.mkdir()
+    qt.QFileDialog.answers = [str(folder)]
+    a_panel.ui.modelFolderButton.click()
+    a_panel.ui.deviceSelector.currentIndex = 0
+    a_panel.ui.pythonPath.currentPath = "/opt/python"
+    _until(lambda: ("use_python", "/opt/python") in a_panel.services.done)
+    machine = Machine()
+    assert (machine.model, machine.recent_models, machine.python) == (str(folder), [str(folder)], "/opt/python")
+    node = a_panel.parameters.parameterNode
+    kept = [node.GetParameter(name) for name in node.GetParameterNames()]
+    assert not any("My network" in text or "/opt" in text for text in kept)
+
+
+def test_trust_is_given_to_one_network_at_a_time(a_panel):
+    a_panel.ui.trustCheckBox.checked = True
+    a_panel.ui.modelSelector.currentIndex = 1
+    assert not a_panel.ui.trustCheckBox.checked
+
+
+# nodes that vanish
+
+
+def test_deleted_nodes_leave_a_panel_that_says_what_is_missing(a_ready_panel):
+    bed = a_ready_panel
+    bed.scene.RemoveNode(bed.parameters.roi)
+    _settle()
+    assert bed.parameters.roi is None
+    assert "ROI" in bed.ui.reasonLabel.text
+    bed.scene.RemoveNode(bed.ct)
+    _settle()
+    assert bed.parameters.ct is None
+    assert bed.ui.reasonLabel.text == "Choose a CT."
+
+
+def test_a_closed_scene_is_survived_and_the_next_one_starts_afresh(a_ready_panel):
+    from SegExplainGui.parameters import Parameters
+
+    bed = a_ready_panel
+    bed.services.finished_result(bed.ct)
+    bed.panel.leave()
+    bed.scene.Clear(0)
+    _settle()
+    for button in ("newRoiButton", "fitButton", "explainButton", "removeResultButton", "loadFolderButton"):
+        getattr(bed.ui, button).click()
+    ct = scenes.add_ct(bed.scene, np.zeros((8, 8, 8), np.int16), scenes.ijk_to_ras("oblique"))
+    bed.panel.enter(Parameters(bed.scene.AddNewNodeByClass("vtkMRMLScriptedModuleNode")))
+    assert bed.ui.ctSelector.currentNode() is ct
+    assert bed.ui.resultSelector.count == 0
+    assert bed.panel.message.text == ""
+
+
+# how it looks
+
+
+@pytest.mark.parametrize(("width", "height"), [(360, 1000), (420, 1400)])
+def test_no_control_is_cut_off_in_a_narrow_panel(a_ready_panel, tmp_path, width, height):
+    bed = a_ready_panel
+    _start(bed)
+    _finish(bed)
+    for name in ("advancedSection", "statusSection", "segmentsSection", "dataSection"):
+        getattr(bed.ui, name).collapsed = False
+    assert bed.root.minimumSizeHint().width() <= width
+    slicer_desktop.picture(bed.root, tmp_path / "panel.png", width=width, height=height)
+    picture = QtGui.QImage(str(tmp_path / "panel.png"))
+    assert (picture.width(), picture.height()) == (width, height)
+    colours = {picture.pixel(x, y) for x in range(0, width, 3) for y in range(0, height, 3)}
+    assert len(colours) > 30
