@@ -1,4 +1,9 @@
-"""The importances as a volume over the CT: red speaks for, blue against, clear where nothing does, with a legend."""
+"""The importances over the CT: red speaks for, blue against, and what hardly matters is hardly seen; with a legend.
+
+Two volumes on the same voxels. The *map* holds the numbers, for the legend and Slicer's data probe. What is seen is the
+*label map* of units, through a colour for each unit: Slicer's foreground layer takes any opacity of a colour table
+above 0 for 1, so that a map there would veil the CT wherever a unit is, while the label layer blends every opacity.
+"""
 
 import math
 from collections.abc import Iterable
@@ -7,9 +12,11 @@ from typing import Any
 import numpy as np
 import slicer
 from numpy.typing import NDArray
+from slicer.i18n import tr as _
 
+from SegExplainGui.unit_answers import Answer, UnitAnswers
 from SegExplainGui.unit_labels import axes_of, set_voxels, voxels_of
-from SegExplainLib.report.colours import diverging_rgba
+from SegExplainLib.report.colours import diverging_rgb, diverging_rgba
 
 N_COLOURS = 256
 _LIMIT = "SegExplain.Limit"
@@ -23,12 +30,28 @@ def fill_colours(colours: Any) -> None:
     """
     centres = np.arange(N_COLOURS) - (N_COLOURS - 1) / 2
     shares = np.where(np.abs(centres) < 1, 0.0, centres / centres.max())
-    colours.SetTypeToUser()
-    colours.SetNumberOfColors(N_COLOURS)
-    for number, (share, rgba) in enumerate(zip(shares, diverging_rgba(shares, limit=1.0))):
-        colours.SetColor(number, f"{100 * share:+.0f} %", *rgba)
-    if hasattr(colours, "NamesInitialisedOn"):  # until Slicer 5.8
-        colours.NamesInitialisedOn()
+    opacities = diverging_rgba(shares, limit=1.0)[:, 3]
+    _prepare_table(colours, N_COLOURS)
+    for number, (share, rgb, opacity) in enumerate(zip(shares, diverging_rgb(shares, limit=1.0), opacities)):
+        colours.SetColor(number, f"{100 * share:+.0f} %", *rgb, opacity)
+
+
+def colour_units(colours: Any, units: UnitAnswers, answer: Answer, limit: float) -> None:
+    """Gives each unit its name and colour in a vtkMRMLColorTableNode: opaque where it matters most, clear at zero."""
+    was_modifying = colours.StartModify()
+    if colours.GetNumberOfColors() != units.ids.max() + 1:
+        _prepare_table(colours, int(units.ids.max()) + 1)
+        colours.SetColor(0, _("no unit"), 0.0, 0.0, 0.0, 0.0)
+    for unit_id, name, rgba in zip(units.ids.tolist(), units.names, diverging_rgba(answer.values, limit=limit)):
+        colours.SetColor(unit_id, name, *rgba)
+    colours.EndModify(was_modifying)
+
+
+def prepare_labels(labels_volume: Any, colours: Any) -> None:
+    """Lets a label map volume be seen through the colours of units."""
+    display = labels_volume.GetScene().AddNewNodeByClass("vtkMRMLLabelMapVolumeDisplayNode")
+    display.SetAndObserveColorNodeID(colours.GetID())
+    labels_volume.SetAndObserveDisplayNodeID(display.GetID())
 
 
 def prepare_map(volume: Any, colours: Any, colors_logic: Any) -> None:
@@ -43,8 +66,8 @@ def prepare_map(volume: Any, colours: Any, colors_logic: Any) -> None:
     legend.SetNumberOfLabels(5)
     legend.SetMaxNumberOfColors(N_COLOURS)
     legend.SetOrientation(legend.Vertical)
-    legend.SetSize(0.13, 0.5)
-    legend.SetPosition(0.97, 0.5)
+    legend.SetSize(0.1, 0.36)
+    legend.SetPosition(0.99, 0.5)
     title, labels = legend.GetTitleTextProperty(), legend.GetLabelTextProperty()
     for text in (title, labels):
         text.SetBold(False)
@@ -109,19 +132,31 @@ def legend_of(volume: Any) -> Any:
     return next((display for display in displays if display and display.IsA("vtkMRMLColorLegendDisplayNode")), None)
 
 
-def lay_over(volume: Any, ct: Any, composite_nodes: Iterable[Any], opacity: float) -> None:
-    """Shows the volume over the CT in slice views, each given by its vtkMRMLSliceCompositeNode."""
+def lay_over(volume: Any, labels_volume: Any, ct: Any, composite_nodes: Iterable[Any], opacity: float) -> None:
+    """Shows the units over the CT in slice views, each given by its vtkMRMLSliceCompositeNode.
+
+    The map lies between them, clear, for its legend and for the data probe.
+    """
     for composite in composite_nodes:
         was_modifying = composite.StartModify()
         if ct is not None:
             composite.SetBackgroundVolumeID(ct.GetID())
         composite.SetForegroundVolumeID(volume.GetID())
-        composite.SetForegroundOpacity(opacity)
+        composite.SetForegroundOpacity(0.0)
+        composite.SetLabelVolumeID(labels_volume.GetID())
+        composite.SetLabelOpacity(opacity)
         composite.EndModify(was_modifying)
 
 
-def fade(volume: Any, composite_nodes: Iterable[Any], opacity: float) -> None:
-    """Sets the volume's opacity where it is shown already."""
+def fade(labels_volume: Any, composite_nodes: Iterable[Any], opacity: float) -> None:
+    """Sets the opacity of the units where they are shown already."""
     for composite in composite_nodes:
-        if composite.GetForegroundVolumeID() == volume.GetID():
-            composite.SetForegroundOpacity(opacity)
+        if composite.GetLabelVolumeID() == labels_volume.GetID():
+            composite.SetLabelOpacity(opacity)
+
+
+def _prepare_table(colours: Any, count: int) -> None:
+    colours.SetTypeToUser()
+    colours.SetNumberOfColors(count)
+    if hasattr(colours, "NamesInitialisedOn"):
+        colours.NamesInitialisedOn()

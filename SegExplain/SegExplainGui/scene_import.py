@@ -210,8 +210,8 @@ class Result:
             unit_table.fill_table(self.table, units, answer)
         if (bars := node_of(self.head, "bars")) is not None:
             unit_table.fill_bars(bars, self.chart, units, answer, places)
-        if self.overlay is not None:
-            importance_map.fade(self.overlay, composites_in(self.head.GetScene()), opacity)
+        if (labels := node_of(self.head, "labels")) is not None:
+            importance_map.fade(labels, composites_in(self.head.GetScene()), opacity)
         view = {"target": cls, "quantity": quantity, "strongest": [int(unit) for unit in units.ids[places]]}
         self.head.SetAttribute(_SHOWN, json.dumps(view))
 
@@ -260,6 +260,8 @@ class Result:
     # within
 
     def _show_map(self, units: UnitAnswers, answer: Answer, limit: float, *, keep_user_window: bool) -> None:
+        if (colours := node_of(self.head, "unit_colours")) is not None:
+            importance_map.colour_units(colours, units, answer, limit)
         labels = node_of(self.head, "labels")
         if self.overlay is None or labels is None or labels.GetImageData() is None:
             return
@@ -322,6 +324,7 @@ def create_result(scene: Any, ct_node: Any, *, name: str, segmentations_logic: A
     colours = node_of(head, "colours")
     importance_map.fill_colours(colours)
     importance_map.prepare_map(node_of(head, "map"), colours, colors_logic)
+    importance_map.prepare_labels(node_of(head, "labels"), node_of(head, "unit_colours"))
     unit_segments.prepare_strongest(node_of(head, "strongest"))
     unit_table.prepare_chart(*(node_of(head, role) for role in ("chart", "raises", "lowers", "bars")))
     return Result(head, segmentations_logic)
@@ -333,9 +336,12 @@ def results_in(scene: Any) -> list[Result]:
 
 
 def show_in_slices(result: Result, composite_nodes: Iterable[Any], opacity: float) -> None:
-    """Lays a result's map over its CT in slice views, each given by its vtkMRMLSliceCompositeNode.
+    """Lays a result over its CT in slice views, each given by its vtkMRMLSliceCompositeNode.
+
+    The views' label layer shows the units, with ``opacity`` in 0..1; the foreground holds the numbers, clear.
 
     Raises:
-        InvalidRequest: the map was deleted.
+        InvalidRequest: a volume of the result was deleted.
     """
-    importance_map.lay_over(required_node(result.head, "map"), result.ct, composite_nodes, opacity)
+    volumes = required_node(result.head, "map"), required_node(result.head, "labels"), result.ct
+    importance_map.lay_over(*volumes, composite_nodes, opacity)

@@ -12,7 +12,7 @@ from vtk.util.numpy_support import numpy_to_vtk, vtk_to_numpy
 from SegExplainGui.unit_answers import Answer, UnitAnswers
 from SegExplainLib.contract import InvalidRequest
 
-_QUESTIONS = "SegExplain.Questions"
+_QUESTIONS, _NAMES = "SegExplain.Questions", "SegExplain.Names"
 
 
 def store_answers(node: Any, units: UnitAnswers) -> None:
@@ -25,7 +25,7 @@ def store_answers(node: Any, units: UnitAnswers) -> None:
     table.AddColumn(text_column("name", units.names))
     table.AddColumn(number_column("volume_ml", units.volumes_ml))
     for answer in units.answers:
-        heading = f"{answer.target}, {answer.quantity}"
+        heading = _heading(answer.target, answer.quantity)
         table.AddColumn(number_column(f"{heading}: value", answer.values))
         table.AddColumn(number_column(f"{heading}: standard error", answer.standard_errors))
         questions.append(
@@ -41,6 +41,7 @@ def store_answers(node: Any, units: UnitAnswers) -> None:
     was_modifying = node.StartModify()
     node.SetAndObserveTable(table)
     node.SetAttribute(_QUESTIONS, json.dumps(questions))
+    node.SetAttribute(_NAMES, json.dumps(units.names))
     node.EndModify(was_modifying)
 
 
@@ -54,10 +55,9 @@ def stored_answers(node: Any) -> UnitAnswers:
     if not questions:
         raise InvalidRequest(_("There is no answer yet."), _("Wait for the first interim result."))
     try:
-        names = table.GetColumnByName("name")
         return UnitAnswers(
             ids=vtk_to_numpy(table.GetColumnByName("id")).astype(np.int64),
-            names=tuple(names.GetValue(row) for row in range(names.GetNumberOfValues())),
+            names=tuple(json.loads(node.GetAttribute(_NAMES))),
             volumes_ml=vtk_to_numpy(table.GetColumnByName("volume_ml")),
             answers=tuple(_answer(table, question) for question in questions),
         )
@@ -76,15 +76,23 @@ def number_column(name: str, values: np.ndarray) -> Any:
 
 
 def text_column(name: str, texts: Sequence[str]) -> Any:
-    """A column of texts."""
+    """A column of texts, with single quotes for double ones, for whose sake a table's file would lose letters."""
     column = vtkStringArray()
     column.SetName(name)
     for text in texts:
-        column.InsertNextValue(text)
+        column.InsertNextValue(_without_quotes(text))
     return column
 
 
 def _answer(table: Any, question: dict[str, Any]) -> Answer:
-    heading = f"{question['target']}, {question['quantity']}"
+    heading = _heading(question["target"], question["quantity"])
     values, errors = (vtk_to_numpy(table.GetColumnByName(f"{heading}: {what}")) for what in ("value", "standard error"))
     return Answer(values=values, standard_errors=errors, **question)
+
+
+def _heading(target: str, quantity: str) -> str:
+    return _without_quotes(f"{target}, {quantity}")
+
+
+def _without_quotes(text: str) -> str:
+    return text.replace('"', "'")

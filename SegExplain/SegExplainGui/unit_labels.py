@@ -41,7 +41,7 @@ def read_unit_labels(path: Path, grid: CtGrid) -> UnitLabels:
         InvalidRequest: the file is missing, cannot be read, or holds no unit.
         GeometryMismatch: it does not lie on the CT's voxels.
     """
-    node, storage = slicer.vtkMRMLLabelMapVolumeNode(), slicer.vtkMRMLVolumeArchetypeStorageNode()
+    node, storage = slicer.vtkMRMLLabelMapVolumeNode(), slicer.vtkMRMLNRRDStorageNode()
     storage.SetFileName(str(path))
     image = node.GetImageData() if path.is_file() and storage.ReadData(node) else None
     if image is None:
