@@ -70,7 +70,7 @@ class QtProcess:
 
 
 def _qt_environment(environment: Mapping[str, str]) -> Any:
-    # Qt takes an empty environment for "as the parent's"
+    # Qt 5 takes an empty environment for the parent's
     variables = environment or {"PYTHONUNBUFFERED": "1"}
     made = qt.QProcessEnvironment()
     for name, value in variables.items():
