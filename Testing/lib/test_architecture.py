@@ -18,7 +18,7 @@ LEVELS = [
     ["play", "partial_results", "question", "results_folder"],
     ["answers"],
     ["report", "game_record"],
-    ["attribution", "game"],
+    ["attribution", "game", "gradients"],
     ["removal", "target"],
     ["case", "roi", "peer_shapley", "question_keys"],
     ["model", "players", "shapley", "organ_map"],
