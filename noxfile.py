@@ -36,7 +36,9 @@ def slicer(session: nox.Session) -> None:
     """The Slicer module's tests over slicer-core and Qt; the worker runs in the Python of ``tests``."""
     session.install("-q", "-c", "constraints-slicer.txt", *SLICER_SIDE)
     worker = os.environ.get("SEGEXPLAIN_PYTHON") or _python_of_tests(session)
-    session.run("pytest", "Testing/slicer", *session.posargs, env={**OFF_SCREEN, "SEGEXPLAIN_PYTHON": worker})
+    # A worker that hangs must not hold up the run.
+    arguments = ("Testing/slicer", "--timeout", "180", *session.posargs)
+    session.run("pytest", *arguments, env={**OFF_SCREEN, "SEGEXPLAIN_PYTHON": worker})
 
 
 def _python_of_tests(session: nox.Session) -> str:
