@@ -88,7 +88,8 @@ def run_job(
 
     def explained() -> ResultManifest:
         request = job_request(job)
-        from SegExplainLib.pipeline import explain
+        with progress.stage("load libraries"):
+            from SegExplainLib.pipeline import explain
 
         return explain(request, job / RESULTS, progress=progress, resume=resume, warm=warm, partial_to=job / PARTIAL)
 

@@ -1,6 +1,7 @@
 """The whole story, top to bottom: a request becomes a results folder."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 from SegExplainLib import peer_shapley
 from SegExplainLib.atomic import require_free_space
 from SegExplainLib.case import PreparedCase
-from SegExplainLib.contract import ExplainRequest, InvalidRequest, ResultManifest
+from SegExplainLib.contract import Cancelled, ExplainRequest, InvalidRequest, ResultManifest
 from SegExplainLib.game_record import RECORD_NAME, GameRecord, fingerprints_of
 from SegExplainLib.model.loading import load_segmenter
 from SegExplainLib.model.segmenter import Segmenter
@@ -20,6 +21,8 @@ from SegExplainLib.play import Estimator, play
 from SegExplainLib.players.partition import PlayerPartition
 from SegExplainLib.progress import Progress
 from SegExplainLib.question import (
+    OpenGame,
+    Question,
     chosen_device,
     native_parts,
     open_game,
@@ -89,61 +92,86 @@ def explain(
         SegExplainError: of the kind that fits: what was expected, what was found, what to do.
         Cancelled: after what was evaluated has been saved to ``out``, for ``resume``.
     """
-    progress = progress or Progress()
+    progress, warm = progress or Progress(), warm or WarmState()
     check_request(request)
     request = request.with_paths_from(Path.cwd())
     refuse_finished(out, resume=resume)
-    warm = warm or WarmState()
-    question = prepared_question(request, progress, warm=warm)
-    segmenter, case, partition = question.segmenter, question.case, question.partition
-    request = with_budget(request, partition.n_players)
-    if partition.n_players > MANY_UNITS:
+    with _told_what_is_kept(out):
+        question = prepared_question(request, progress, warm=warm)
+        segmenter, case = question.segmenter, question.case
+        request = with_budget(request, question.partition.n_players)
+        _warn_of_many_units(request, question.partition.n_players, progress)
+        with progress.stage("run unperturbed tiles"):
+            game = _opened_game(request, question, out, resume=resume, warm=warm, progress=progress)
+        with progress.stage("evaluate coalitions"):
+            estimate, scores = play(
+                ESTIMATORS[request.method],
+                request,
+                game.record,
+                tolerance=request.tolerance,
+                tallier=game.tallier,
+                out=out,
+                progress=progress,
+                partial=PartialResults(partial_to, case.ct.grid) if partial_to else None,
+            )
+        with progress.stage("write results"):
+            return write_results(
+                out,
+                request=request,
+                record=game.record,
+                estimate=estimate,
+                scores=scores,
+                ct=case.ct,
+                model_name=segmenter.name,
+                device=str(segmenter.device),
+                counts=game.counts | {"n_image_tiles": float(case.tiles.n_tiles)},
+                progress=progress,
+            )
+
+
+@contextmanager
+def _told_what_is_kept(out: Path) -> Iterator[None]:
+    """A run that is stopped in this block says what of it can be gone on with."""
+    try:
+        yield
+    except Cancelled as error:
+        error.hint = "Nothing had been evaluated yet."
+        if (out / RECORD_NAME).exists():
+            error.hint = f"What was evaluated is kept in {out}; give the same command with --resume to go on."
+        raise
+
+
+def _warn_of_many_units(request: ExplainRequest, n_units: int, progress: Progress) -> None:
+    if n_units > MANY_UNITS:
         progress.warn(
-            f"{partition.n_players} units share {request.budget} evaluations: small importances will stay uncertain. "
-            "Larger units (--unit-mm) give a surer answer."
+            f"{n_units} units share {request.budget} evaluations: small importances will stay uncertain. Larger units "
+            "(--unit-mm) give a surer answer."
         )
-    with progress.stage("run unperturbed tiles"):
-        absent = warm.take(question.keys.absent, lambda: absent_for(request, case, partition, segmenter), progress)
-        game = open_game(request, question, absent, warm, progress)
-        tallier, record = game.tallier, game.record
-        n_at_hand = len(record.table)
-        if n_at_hand > 1:
-            progress.warn(
-                f"{n_at_hand} coalitions were at hand from an earlier question about the same units; the counts of "
-                "tiles and the times tell of the rest."
-            )
-        require_free_space(out, 60 * 2**20 + 12 * case.ct.array.size)
-        if resume and (out / RECORD_NAME).exists():
-            record.take_over(GameRecord.load(out / RECORD_NAME))
-            progress.warn(
-                f"{len(record.table) - n_at_hand} coalitions were taken over from an interrupted run; the counts of "
-                "tiles and the times tell of the rest."
-            )
-    with progress.stage("evaluate coalitions"):
-        estimate, scores = play(
-            ESTIMATORS[request.method],
-            request,
-            record,
-            tolerance=request.tolerance,
-            tallier=tallier,
-            out=out,
-            progress=progress,
-            partial=PartialResults(partial_to, case.ct.grid) if partial_to else None,
+
+
+def _opened_game(
+    request: ExplainRequest, question: Question, out: Path, *, resume: bool, warm: WarmState, progress: Progress
+) -> OpenGame:
+    """The game, with the coalitions of an earlier question and, to resume, of the interrupted run in ``out``."""
+
+    def absent() -> NDArray[np.float32]:
+        return absent_for(request, question.case, question.partition, question.segmenter)
+
+    game = open_game(request, question, warm.take(question.keys.absent, absent, progress), warm, progress)
+    n_at_hand = len(game.record.table)
+    if n_at_hand > 1:
+        progress.warn(
+            f"{n_at_hand} coalitions were at hand from an earlier question about the same units; the counts of tiles "
+            "and the times tell of the rest."
         )
-    with progress.stage("write results"):
-        counts = tallier.cache.counts.as_dict() | {"network_s": tallier.cache.runner.network_s}
-        return write_results(
-            out,
-            request=request,
-            record=record,
-            estimate=estimate,
-            scores=scores,
-            ct=case.ct,
-            model_name=segmenter.name,
-            device=str(segmenter.device),
-            counts=counts | {"n_image_tiles": float(case.tiles.n_tiles), "n_roi_tiles": float(case.region.n_tiles)},
-            progress=progress,
+    require_free_space(out, 60 * 2**20 + 12 * question.case.ct.array.size)
+    if resume and (out / RECORD_NAME).exists():
+        game.record.take_over(GameRecord.load(out / RECORD_NAME))
+        progress.warn(
+            f"{len(game.record.table) - n_at_hand} coalitions were taken over from an interrupted run; the counts of "
+            "tiles and the times tell of the rest."
         )
+    return game
 
 
 def predict(

@@ -58,11 +58,8 @@ def play(
         for estimate in _started(estimator, request, watch.game, tolerance):
             watch.estimate(estimate)
         watch.show_partial()
-    except Cancelled as error:
+    except Cancelled:
         watch.show_partial()
-        error.hint = "Nothing had been evaluated yet."
-        if watch.has_news or (out / RECORD_NAME).exists():
-            error.hint = f"What was evaluated is kept in {out}; give the same command with --resume to go on."
         raise
     finally:
         watch.end()

@@ -212,6 +212,13 @@ class OpenGame:
     tallier: RegionTallier
     record: GameRecord
 
+    @property
+    def counts(self) -> dict[str, float]:
+        """Of tiles and bytes, and the network's seconds, by name; since the run began."""
+        cache = self.tallier.cache
+        others = {"network_s": cache.runner.network_s, "n_roi_tiles": float(cache.n_region_tiles)}
+        return cache.counts.as_dict() | others
+
 
 def open_game(
     request: ExplainRequest, question: Question, absent: NDArray[np.float32], warm: WarmState, progress: Progress

@@ -84,10 +84,19 @@ def write_results(
     reference = _on_native(record, record.reference[channel], ct) if request.reference else None
     with atomic_folder(out, last=MANIFEST_NAME) as folder:
         write_report(
-            folder, attribution, findings, ct=ct, predicted=predicted, roi=record.roi_native, reference=reference
+            folder,
+            attribution,
+            findings,
+            ct=ct,
+            predicted=predicted,
+            roi=record.roi_native,
+            reference=reference,
+            check_cancelled=progress.check_cancelled,
         )
+        progress.check_cancelled()
         write_nrrd(Volume(painted_natively(attribution, ct.grid), ct.grid), folder / ATTRIBUTION_NAME)
         write_answers_csv(folder / ANSWERS_CSV, scores, interval_factor=findings.interval_factor)
+        progress.check_cancelled()
         record.save(folder / RECORD_NAME)
         manifest = ResultManifest(
             request=asdict(request),

@@ -159,6 +159,11 @@ class TileCache:
         """float32 (n_channels, k, j, i) of the region's box for the unperturbed CT."""
         return self._full
 
+    @property
+    def n_region_tiles(self) -> int:
+        """Tiles that meet the region."""
+        return self._region.n_tiles
+
     def start_over(self, *, warn: Callable[[str], None], on_batch: Callable[[], None]) -> None:
         """For another run: counts from zero, nothing announced, other listeners; all logits at hand stay."""
         self.counts = TileCounts(unperturbed_bytes=self.counts.unperturbed_bytes, kept_bytes_peak=self._kept_bytes)

@@ -1,5 +1,6 @@
 """All files of a report, in one folder."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 from numpy.typing import NDArray
@@ -23,6 +24,7 @@ def write_report(
     predicted: NDArray,
     roi: NDArray,
     reference: NDArray | None = None,
+    check_cancelled: Callable[[], None] = lambda: None,
 ) -> list[Path]:
     """Writes players.csv, players.seg.nrrd, map_{axial,coronal,sagittal}.png, ranking.png and report.html.
 
@@ -34,6 +36,7 @@ def write_report(
         predicted: bool (k, j, i) on the CT's grid: where the network sets the target's label.
         roi: bool (k, j, i) on the CT's grid; holds a voxel at least.
         reference: bool (k, j, i) on the CT's grid: the truth, if there is one.
+        check_cancelled: Is called before each part that takes long; may raise ``Cancelled``.
 
     Returns:
         The files, the page last.
@@ -42,8 +45,11 @@ def write_report(
     factor = findings.interval_factor
     write_players_csv(folder / PLAYERS_CSV, attribution, interval_factor=factor)
     write_players_seg_nrrd(folder / PLAYERS_SEG_NRRD, attribution, ct.grid, interval_factor=factor)
+    check_cancelled()
     maps = write_maps(folder, attribution, ct, predicted=predicted, roi=roi, reference=reference)
+    check_cancelled()
     ranking = write_ranking(folder / RANKING_PNG, attribution, interval_factor=factor)
+    check_cancelled()
     write_page(folder / REPORT_HTML, attribution, findings, maps=maps, ranking=ranking)
     pictures = [picture.path for picture in (*maps, ranking)]
     return [folder / PLAYERS_CSV, folder / PLAYERS_SEG_NRRD, *pictures, folder / REPORT_HTML]
