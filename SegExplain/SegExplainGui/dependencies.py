@@ -199,7 +199,7 @@ def _python_slicer(environment: Mapping[str, str], application: Sequence[Path]) 
         _("Slicer's own Python was not found: there is no PythonSlicer on the PATH or in {folders}.").format(
             folders=", ".join(str(folder) for folder in application) or _("the application's folder")
         ),
-        _('Press "Use another Python" and choose one that has segexplain\'s packages.'),
+        _('Choose one that has the packages as "Other Python" in the panel.'),
     )
 
 
@@ -207,10 +207,10 @@ def _checked(path: Path, origin: str, environment: Mapping[str, str], applicatio
     """The backend after its Python has said its version."""
     backend = Backend(str(path), origin)
     hint = {
-        "setting": _('Choose another program under "Use another Python", or clear the field.'),
+        "setting": _('Choose another program as "Other Python" in the panel, or clear the field.'),
         "environment": _("Mend or remove the environment variable {name}.").format(name=ENVIRONMENT_NAME),
-        "command": _('Install segexplain again, or choose a Python under "Use another Python".'),
-        "slicer": _('Choose a Python under "Use another Python".'),
+        "command": _('Install segexplain again, or choose a Python as "Other Python" in the panel.'),
+        "slicer": _('Choose a Python as "Other Python" in the panel.'),
     }[origin]
     if not path.is_file():
         raise NoPython(_("There is no Python at {path}.").format(path=path), hint)

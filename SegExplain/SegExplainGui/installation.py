@@ -148,7 +148,7 @@ def plan_for(missing: Sequence[str], backend: Backend, requirements: Iterable[st
     if unknown:
         raise InvalidRequest(
             _("SegExplain does not know how to install {names}.").format(names=", ".join(unknown)),
-            _("Install them by hand, or use another Python."),
+            _("Install them by hand, or choose another Python in the panel."),
         )
     if not backend.is_slicers:
         return Plan("", tuple(known[name] for name in names), ())
@@ -173,7 +173,7 @@ def _install_in_slicer(plan: Plan, private: Path, watch: _Watch) -> None:
     if importlib.util.find_spec("pip") is None:
         raise InstallationFailed(
             _("This Slicer has no pip, so that nothing can be installed into its Python."),
-            _('Choose a Python that has the packages under "Use another Python".'),
+            _('Choose a Python that has the packages as "Other Python" in the panel.'),
         )
     for requirement, step in (
         (plan.torch, lambda: _install_torch(plan.torch)),

@@ -24,19 +24,19 @@ def explained(log: str) -> SegExplainError:
             r"WinError 206|path (is )?too long|Long Path",
             InstallationFailed,
             _("Slicer's folder has so long a name that Windows cannot hold PyTorch in it."),
-            _(r"Install Slicer into a short folder, such as C:\Slicer, or use another Python."),
+            _(r"Install Slicer into a short folder, such as C:\Slicer, or choose another Python in the panel."),
         ),
         (
             r"Permission denied|Errno 13|WinError 5\b|Access is denied|externally-managed",
             InstallationFailed,
             _("You may not write into this Python's folder."),
-            _("Install Slicer where you may write, or use another Python."),
+            _("Install Slicer where you may write, or choose another Python in the panel."),
         ),
         (
             r"No module named pip\b",
             InstallationFailed,
             _("This Python has no pip."),
-            _("Add it with `python -m ensurepip`, or use another Python."),
+            _("Add it with `python -m ensurepip`, or choose another Python in the panel."),
         ),
         (
             r"resolve host|name resolution|getaddrinfo|NewConnection|Network is unreachable|ProxyError|timed out",
@@ -48,7 +48,7 @@ def explained(log: str) -> SegExplainError:
             r"ResolutionImpossible|conflicting dependencies|No matching distribution",
             InstallationFailed,
             _("There is no version that fits the packages that are installed already."),
-            _('Use another Python: an environment with "pip install segexplain".'),
+            _('Make an environment with "pip install segexplain" and choose it as "Other Python".'),
         ),
     ):
         if re.search(pattern, log, re.IGNORECASE):
@@ -56,5 +56,5 @@ def explained(log: str) -> SegExplainError:
     lines = [line for line in log.splitlines() if line.strip()]
     return InstallationFailed(
         _("The installation failed: {reason}").format(reason=lines[-1].strip() if lines else _("pip said nothing")),
-        _("See Slicer's log for what pip said, then install again or use another Python."),
+        _("See Slicer's log for what pip said, then install again or choose another Python in the panel."),
     )

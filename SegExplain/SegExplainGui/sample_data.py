@@ -137,7 +137,7 @@ def _run(backend: Backend, folder: Path, environment: Mapping[str, str], stay_re
     if any(line.startswith(("ModuleNotFoundError", "ImportError")) for line in lines):
         raise SegExplainError(
             _("The sample data is made by SegExplain's worker, which is not installed yet."),
-            _('Open the module SegExplain and press "Install", then come back.'),
+            _('Open the module SegExplain and press "Install what is missing", then come back.'),
         )
     raise SegExplainError(
         _("The synthetic torso could not be made: {reason}").format(reason=lines[-1] if lines else _("no answer")),

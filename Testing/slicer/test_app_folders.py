@@ -9,7 +9,7 @@ import slicer_application
 
 slicer_application.start()
 
-from SegExplainGui.app_folders import (  # noqa: E402
+from SegExplainGui.app_folders import (
     cache_folders,
     data_folder,
     delete_downloads,
@@ -18,7 +18,7 @@ from SegExplainGui.app_folders import (  # noqa: E402
     samples_folder,
 )
 
-from SegExplainLib.contract import SegExplainError  # noqa: E402
+from SegExplainLib.contract import SegExplainError
 
 
 @pytest.fixture

@@ -11,8 +11,8 @@ import slicer_application
 
 slicer_application.start()
 
-from SegExplainGui import dependencies  # noqa: E402
-from SegExplainGui.dependencies import Backend, NoPython, environment_for, find_python, launch  # noqa: E402
+from SegExplainGui import dependencies
+from SegExplainGui.dependencies import Backend, NoPython, environment_for, find_python, launch
 
 POISON = {
     "PYTHONHOME": "/nonexistent",
@@ -97,7 +97,7 @@ def test_what_does_not_work_is_told_and_no_other_python_is_taken(a_python, body,
     broken, slicer = a_python("broken/python", body=body), a_python("Slicer/bin/PythonSlicer")
     with pytest.raises(NoPython, match=says) as caught:
         find_python(str(broken), environment={"PATH": "/bin"}, application=[slicer.parent])
-    assert "Use another Python" in caught.value.hint
+    assert "Other Python" in caught.value.hint
 
 
 def test_a_python_that_never_answers_is_given_up(a_python, monkeypatch):

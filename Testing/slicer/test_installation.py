@@ -19,13 +19,13 @@ import slicer_application
 
 slicer_application.start()
 
-import slicer  # noqa: E402
-from SegExplainGui import installation  # noqa: E402
-from SegExplainGui.dependencies import Backend  # noqa: E402
-from SegExplainGui.installation import install, install_private, plan_for  # noqa: E402
-from SegExplainGui.pip_faults import InstallationFailed, explained  # noqa: E402
+import slicer
+from SegExplainGui import installation
+from SegExplainGui.dependencies import Backend
+from SegExplainGui.installation import install, install_private, plan_for
+from SegExplainGui.pip_faults import InstallationFailed, explained
 
-from SegExplainLib.contract import Cancelled, InvalidRequest, OutOfDisk  # noqa: E402
+from SegExplainLib.contract import Cancelled, InvalidRequest, OutOfDisk
 
 A_LIST = ("greeting>=1", "greedy", "nowhere>=7")
 SLICERS = Backend(sys.executable, "slicer")

@@ -16,12 +16,12 @@ import slicer_application
 
 slicer_application.start()
 
-import slicer  # noqa: E402
-from SegExplainGui import sample_data  # noqa: E402
-from SegExplainGui.dependencies import Backend, find_python  # noqa: E402
-from SegExplainGui.sample_data import load_torso, make_torso, register  # noqa: E402
+import slicer
+from SegExplainGui import sample_data
+from SegExplainGui.dependencies import Backend, find_python
+from SegExplainGui.sample_data import load_torso, make_torso, register
 
-from SegExplainLib.contract import SegExplainError  # noqa: E402
+from SegExplainLib.contract import SegExplainError
 
 
 @pytest.fixture(scope="session")
