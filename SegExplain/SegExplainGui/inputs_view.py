@@ -69,6 +69,11 @@ class InputsView:
         self._asked = None
         self._pause.stop()
 
+    def ask_again(self) -> None:
+        """The worker was ended: what it has not answered, it never will."""
+        if not self._classes:
+            self._asked = None
+
     def refresh(self, *, can_ask: bool) -> None:
         """Shows what the parameters say; opens the network when it is another one and ``can_ask``."""
         self._can_ask = can_ask

@@ -45,6 +45,7 @@ class Panel(VTKObservationMixin):
         self._ui, self._scene, self._services = ui, scene, services
         self._parameters: Parameters | None = None
         self._gui_tag: int | None = None
+        self._observed: tuple[Any, Any] = (None, None)
         self._soon = qt.QTimer()
         self._soon.setSingleShot(True)
         self._soon.setInterval(0)
@@ -159,6 +160,9 @@ class Panel(VTKObservationMixin):
         self._refresh_soon()
 
     def _on_status(self) -> None:
+        if self._status.installation is None:
+            self._inputs.ask_again()
+            self._region.ask_again()
         self._inputs.show_devices(self._status.installation)
         self._refresh_soon()
 

@@ -92,11 +92,11 @@ class Removal(Enum):
     def label(self) -> str:
         """For people."""
         return {
-            Removal.LOCAL_MEAN: _("Mean of its surroundings"),
+            Removal.LOCAL_MEAN: _("Mean of the surroundings"),
             Removal.AIR: _("Air"),
             Removal.MEAN: _("Mean of the CT"),
-            Removal.BLUR: _("Blurred"),
-            Removal.INPAINT: _("Filled in smoothly"),
+            Removal.BLUR: _("Blurred copy"),
+            Removal.INPAINT: _("Smooth filling"),
         }[self]
 
 
@@ -189,9 +189,13 @@ def drop_absent_nodes(parameters: Parameters, scene: Any) -> None:
             setattr(parameters, name, None)
 
 
-def forget_unknown_choices(node: Any) -> None:
-    """Takes choices out of a scene's parameter node that this version does not know; they would raise when read."""
+def parameters_of(node: Any) -> Parameters:
+    """The parameters kept in a vtkMRMLScriptedModuleNode, whichever version of SegExplain wrote it.
+
+    A choice that this version does not know would raise when it is read: it falls back to the default.
+    """
     for name, kind in typing.get_type_hints(Parameters).items():
         is_choice = isinstance(kind, type) and issubclass(kind, Enum)
         if is_choice and node.GetParameter(name) and node.GetParameter(name) not in kind.__members__:
             node.UnsetParameter(name)
+    return Parameters(node)

@@ -46,6 +46,10 @@ class RegionView:
         self._asked = None
         self._pause.stop()
 
+    def ask_again(self) -> None:
+        """The worker was ended: what it has not answered, it never will."""
+        self._asked = None
+
     def moved(self) -> None:
         """The ROI, the CT or a transform of them has changed."""
         self._n_moves += 1

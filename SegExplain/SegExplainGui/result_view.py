@@ -126,7 +126,6 @@ class ResultView:
             self._ui.show3DButton.setSegmentationNode(node)
         if self._ui.segmentsTable.segmentationNode() is not node:
             self._ui.segmentsTable.setSegmentationNode(node)
-        self._ui.show3DButton.enabled = node is not None
 
     def _on_chosen(self, _row: int) -> None:
         self._show_choices()

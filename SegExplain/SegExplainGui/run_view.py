@@ -94,8 +94,9 @@ class RunView:
     def _on_end(self, failure: Failure | None) -> None:
         self._show_running(False)
         if failure is not None and failure.kind == "Cancelled":
-            kept = _("Stopped. What was found so far is shown under Result.") if self._has_result else _("Stopped.")
-            self._message.show_note(kept)
+            is_kept = self._has_result and bool(self._services.results())
+            kept = [_("What was found so far is shown under Result.")] if is_kept else []
+            self._message.show_note("\n".join([failure.message or _("Stopped."), *kept]))
         elif failure is not None:
             self._message.show_failure(failure)
         self._on_change()

@@ -12,6 +12,7 @@ from SegExplainGui.wording import value_unit_words
 from SegExplainLib.report.colours import diverging_rgb, symmetric_limit
 
 SWATCH_PX = 12
+RIGHT_MIDDLE = 0x0082  # Qt::AlignRight | Qt::AlignVCenter as a number: not every PythonQt takes combined flags
 NAME, IMPORTANCE, VOLUME = range(3)
 
 
@@ -27,7 +28,6 @@ class UnitsView:
         header.setSectionResizeMode(IMPORTANCE, qt.QHeaderView.ResizeToContents)
         header.setSectionResizeMode(VOLUME, qt.QHeaderView.ResizeToContents)
         header.connect("sectionClicked(int)", self._sort_by)
-        table.verticalHeader().setVisible(False)
         table.connect("itemSelectionChanged()", self._on_selection)
 
     @property
@@ -63,6 +63,8 @@ class UnitsView:
             name.setToolTip(row.name)
             importance = qt.QTableWidgetItem(_value_words(row, decimals))
             volume = qt.QTableWidgetItem(f"{row.volume_ml:,.1f}")
+            for cell in (importance, volume):
+                cell.setData(qt.Qt.TextAlignmentRole, RIGHT_MIDDLE)
             for column, cell in ((NAME, name), (IMPORTANCE, importance), (VOLUME, volume)):
                 self._table.setItem(at, column, cell)
             if row.id == picked:
@@ -99,4 +101,6 @@ def _swatch(importance: float, limit: float) -> Any:
     red, green, blue = (round(255 * float(channel)) for channel in diverging_rgb(importance, limit=limit))
     pixmap = qt.QPixmap(SWATCH_PX, SWATCH_PX)
     pixmap.fill(qt.QColor(red, green, blue))
-    return qt.QIcon(pixmap)
+    icon = qt.QIcon(pixmap)
+    icon.addPixmap(pixmap, qt.QIcon.Selected)  # else the style greys the colour of the chosen row
+    return icon

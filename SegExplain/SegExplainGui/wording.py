@@ -52,8 +52,8 @@ def stage_words(stage: str) -> str:
         "find region": _("Finding the region"),
         "choose units": _("Dividing the CT into units"),
         "predict": _("Running the network on the CT"),
-        "run unperturbed tiles": _("Running the network on the unchanged CT"),
-        "evaluate coalitions": _("Removing units and running the network"),
+        "run unperturbed tiles": _("Running the network, nothing removed"),
+        "evaluate coalitions": _("Trying combinations of units"),
         "write results": _("Writing the results"),
     }
     return words.get(stage, stage[:1].upper() + stage[1:])

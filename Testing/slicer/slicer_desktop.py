@@ -4,6 +4,7 @@ With the environment variable SLICER_SOURCE at a checkout of Slicer, its own Scr
 parameterNodeWrapper serve instead of the stand-ins in ``bed_qt``: the same tests must pass both ways.
 """
 
+import ctypes
 import importlib
 import os
 import sys
@@ -37,7 +38,15 @@ def start(settings_folder: Path) -> slicer_application.Application:
     return application
 
 
+def _hold_none() -> None:
+    """PySide6 6.12 takes too many references from None: before Python 3.12, which cannot lose it, Python would abort."""
+    if sys.version_info < (3, 12):
+        for _ in range(100_000):
+            ctypes.pythonapi.Py_IncRef(ctypes.py_object(None))
+
+
 def _start_qt(settings_folder: Path) -> None:
+    _hold_none()
     from PySide6 import QtCore, QtWidgets
 
     QtCore.QCoreApplication.setOrganizationName("NA-MIC")

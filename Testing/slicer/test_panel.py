@@ -1,5 +1,6 @@
 """The panel over a real scene, with the worker's answers spoken by the test."""
 
+import ast
 import re
 import sys
 import time
@@ -252,15 +253,22 @@ def test_parameters_come_back_from_the_node_that_a_scene_keeps(a_panel):
 
 
 def test_a_choice_of_another_version_falls_back_to_the_default(a_panel):
-    from SegExplainGui.parameters import Method, Parameters, forget_unknown_choices
+    from SegExplainGui.parameters import Method, UnitKind, parameters_of
 
-    node = a_panel.parameters.parameterNode
-    a_panel.panel.leave()
-    bare = a_panel.scene.AddNewNodeByClass("vtkMRMLScriptedModuleNode")
-    bare.SetParameter("method", "OWEN")
-    forget_unknown_choices(bare)
-    assert Parameters(bare).method == Method.KERNEL_SHAP
-    assert node is not bare
+    node = a_panel.scene.AddNewNodeByClass("vtkMRMLScriptedModuleNode")
+    node.SetParameter("method", "OWEN")
+    node.SetParameter("units", "HYBRID")
+    found = parameters_of(node)
+    assert (found.method, found.units) == (Method.KERNEL_SHAP, UnitKind.HYBRID)
+
+
+def test_what_is_said_in_the_panel_can_be_translated(a_panel):
+    """No text for people is put into a widget but through ``_()``."""
+    shown = ("text", "toolTip", "placeholderText")
+    for path in (MODULE / "SegExplainGui").glob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Assign) and getattr(node.targets[0], "attr", "") in shown:
+                assert not (isinstance(node.value, ast.Constant) and node.value.value), f"{path.name}:{node.lineno}"
 
 
 # what can be done
@@ -408,7 +416,7 @@ def test_explain_becomes_cancel_while_it_runs_and_tells_how_far_it_is(a_ready_pa
         _event(event="progress", stage="evaluate coalitions", done=45, total=100, left_s=180, error=0.042),
     )
     assert bed.ui.progressBar.value == 450
-    assert bed.ui.progressLabel.text == "Removing units and running the network, 3 min left, error 4.2 %"
+    assert bed.ui.progressLabel.text == "Trying combinations of units, 3 min left, error 4.2 %"
     bed.ui.explainButton.click()
     assert ("cancel",) in bed.services.done
     assert not bed.ui.explainButton.enabled
@@ -417,7 +425,7 @@ def test_explain_becomes_cancel_while_it_runs_and_tells_how_far_it_is(a_ready_pa
     assert bed.ui.explainButton.text == "Explain"
     assert bed.ui.explainButton.enabled
     assert bed.ui.progressBar.isHidden()
-    assert bed.panel.message.text == "Stopped."
+    assert bed.panel.message.text == "Stopped by the user."
 
 
 def test_a_failed_run_says_once_what_is_wrong_and_what_to_do(a_ready_panel):
@@ -652,6 +660,16 @@ def test_trust_is_given_to_one_network_at_a_time(a_panel):
     a_panel.ui.trustCheckBox.checked = True
     a_panel.ui.modelSelector.currentIndex = 1
     assert not a_panel.ui.trustCheckBox.checked
+
+
+def test_a_question_that_an_ended_worker_left_open_is_asked_again(a_panel):
+    from scripted_services import READY
+
+    a_panel.services.answer("check", "answer", READY)
+    _until_asked(a_panel, "describe")
+    a_panel.ui.checkButton.click()
+    a_panel.services.answer("check", "answer", READY)
+    _until_asked(a_panel, "describe", times=2)
 
 
 # nodes that vanish

@@ -27,7 +27,8 @@ class ctkCollapsibleButton(qt.QWidget):
 
     def __init__(self, parent: Any = None) -> None:
         super().__init__(parent)
-        self._is_collapsed, self._text = False, ""
+        self._is_collapsed, self._is_forcing, self._text = False, False, ""
+        self._hidden_on_purpose: set[int] = set()
         self.setFocusPolicy(QtCore.Qt.StrongFocus)
 
     def _read_text(self) -> str:
@@ -52,15 +53,26 @@ class ctkCollapsibleButton(qt.QWidget):
     contentsFrameShape = stored(int, "contentsFrameShape", 0)
 
     def _show_children(self) -> None:
+        self._is_forcing = True  # as in CTK: what was hidden on purpose stays hidden
         for child in self.children():
-            if isinstance(child, QtWidgets.QWidget):
-                child.setProperty("visible", not self._is_collapsed)
+            if isinstance(child, QtWidgets.QWidget) and id(child) not in self._hidden_on_purpose:
+                QtWidgets.QWidget.setVisible(child, not self._is_collapsed)
+        self._is_forcing = False
         self.setMaximumHeight(self.HEADING_PX if self._is_collapsed else 16777215)
         self.updateGeometry()
 
     def childEvent(self, event: Any) -> None:
-        if event.type() == QtCore.QEvent.ChildPolished:
+        if event.type() == QtCore.QEvent.ChildAdded and event.child().isWidgetType():
+            event.child().installEventFilter(self)
+        elif event.type() == QtCore.QEvent.ChildPolished and not self._is_forcing:
             self._show_children()
+
+    def eventFilter(self, child: Any, event: Any) -> bool:
+        kinds = {QtCore.QEvent.ShowToParent: True, QtCore.QEvent.HideToParent: False}
+        if not self._is_forcing and event.type() in kinds:
+            change = self._hidden_on_purpose.discard if kinds[event.type()] else self._hidden_on_purpose.add
+            change(id(child))
+        return False
 
     def showEvent(self, event: Any) -> None:
         self.setContentsMargins(0, self.HEADING_PX, 0, 0)

@@ -172,7 +172,7 @@ class qMRMLSegmentsTableView(qMRMLWidget):
         self._list.clear()
         segmentation = node.GetSegmentation() if node is not None else None
         for at in range(segmentation.GetNumberOfSegments() if segmentation else 0):
-            self._list.addItem("👁 ■ " + segmentation.GetNthSegment(at).GetName())
+            self._list.addItem("◉ ■ " + segmentation.GetNthSegment(at).GetName())
 
     def segmentationNode(self) -> Any:
         return self._node

@@ -11,16 +11,7 @@ from PySide6 import QtCore, QtGui, QtUiTools, QtWidgets
 WIDGETS: dict[str, type] = {}
 """Class name in a .ui file -> stand-in class; filled by `ctk` and `qmrml`."""
 
-_OWN_NAMES = (
-    "connect",
-    "disconnect",
-    "className",
-    "findChildren",
-    "findChild",
-    "metaObject",
-    "property",
-    "setProperty",
-)
+_OWN_NAMES = ("metaObject", "property", "setProperty")
 _VIRTUAL_GETTERS = (
     "sizeHint",
     "minimumSizeHint",
