@@ -5,10 +5,6 @@ import stat
 from pathlib import Path
 
 import pytest
-import slicer_application
-
-slicer_application.start()
-
 from SegExplainGui.app_folders import (
     cache_folders,
     data_folder,

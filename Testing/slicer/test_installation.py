@@ -15,10 +15,6 @@ import zipfile
 from pathlib import Path
 
 import pytest
-import slicer_application
-
-slicer_application.start()
-
 import slicer
 from SegExplainGui import installation
 from SegExplainGui.dependencies import Backend

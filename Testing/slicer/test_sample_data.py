@@ -12,10 +12,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import slicer_application
-
-slicer_application.start()
-
 import slicer
 from SegExplainGui import sample_data
 from SegExplainGui.dependencies import Backend, find_python
