@@ -6,6 +6,7 @@ from typing import Any
 import slicer
 from slicer.i18n import tr as _
 
+from SegExplainGui.unit_segments import empty
 from SegExplainLib.contract import InvalidRequest
 
 MARK = "SegExplain.Result"
@@ -167,6 +168,8 @@ def _remove(scene: Any, hierarchy: Any, node: Any) -> None:
     item = hierarchy.GetItemByDataNode(node)
     if item:
         hierarchy.RemoveItem(item, False, False)
+    if node.IsA("vtkMRMLSegmentationNode"):
+        empty(node)
     scene.RemoveNode(node)
     for belonging in belongings:
         if belonging is not None and belonging.GetScene() is scene:

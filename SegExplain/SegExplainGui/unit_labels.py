@@ -75,6 +75,13 @@ def axes_of(node: Any) -> NDArray[np.float64]:
     return as_array(matrix)
 
 
+def present_labels(labels: NDArray) -> NDArray[np.int64]:
+    """(n,) the label values that have a voxel, ascending, without 0."""
+    is_present = np.zeros(1 + int(labels.max(initial=0)), dtype=bool)
+    is_present[labels.ravel()] = True
+    return np.flatnonzero(is_present[1:]) + 1
+
+
 def set_voxels(node: Any, array: NDArray, ijk_to_ras: NDArray) -> None:
     """Gives a volume a copy of ``array`` (k, j, i) and its place; ``ijk_to_ras`` (4, 4) may be any affine."""
     image = vtkImageData()
@@ -106,7 +113,8 @@ def inner_voxel(labels: NDArray, unit_id: int, axes_mm: NDArray) -> NDArray[np.i
 
 def _bounds(labels: NDArray) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """First and one past the last index (k, j, i) of all labels; both 0 when there is none."""
-    planes = [labels.any(axis=axes) for axes in ((1, 2), (0, 2), (0, 1))]
+    along_k = labels.any(axis=0)
+    planes = labels.reshape(len(labels), -1).any(axis=1), along_k.any(axis=1), along_k.any(axis=0)
     ends = [(found[0], found[-1] + 1) if (found := np.flatnonzero(plane)).size else (0, 0) for plane in planes]
     return np.array([low for low, _high in ends]), np.array([high for _low, high in ends])
 
