@@ -61,9 +61,9 @@ class ResultView:
         self._show_results(list(self._services.results()), result)
         self._shown = None
         self._ui.resultSection.collapsed = False
-        self._show_chosen()
         if result != self._brought:  # an interim result that sharpens must not undo what the user did to the views
             self._bring_to_views()
+        self._show_chosen()
 
     def _show_results(self, results: list[ShownResult], chosen: ShownResult | None) -> None:
         self._results = results
@@ -129,8 +129,8 @@ class ResultView:
 
     def _on_chosen(self, _row: int) -> None:
         self._show_choices()
-        self._show_chosen()
         self._bring_to_views()
+        self._show_chosen()
 
     def _on_class(self, _row: int) -> None:
         self._show_quantities(self._shown[2] if self._shown is not None else "")

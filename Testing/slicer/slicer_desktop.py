@@ -39,7 +39,7 @@ def start(settings_folder: Path) -> slicer_application.Application:
 
 
 def _hold_none() -> None:
-    """PySide6 6.12 takes too many references from None: before Python 3.12, which cannot lose it, Python would abort."""
+    """PySide6 6.12 takes too many references from None, of which Python before 3.12 can run out and abort."""
     if sys.version_info < (3, 12):
         for _ in range(100_000):
             ctypes.pythonapi.Py_IncRef(ctypes.py_object(None))

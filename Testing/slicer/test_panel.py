@@ -687,6 +687,16 @@ def test_deleted_nodes_leave_a_panel_that_says_what_is_missing(a_ready_panel):
     assert bed.ui.reasonLabel.text == "Choose a CT."
 
 
+def test_nodes_that_went_while_another_module_was_shown_are_forgotten(a_ready_panel):
+    bed = a_ready_panel
+    kept = bed.parameters.roi
+    bed.panel.leave()
+    bed.scene.RemoveNode(kept)
+    bed.panel.enter(bed.parameters)
+    assert bed.parameters.roi is None
+    assert "ROI" in bed.ui.reasonLabel.text
+
+
 def test_a_closed_scene_is_survived_and_the_next_one_starts_afresh(a_ready_panel):
     from SegExplainGui.parameters import Parameters
 
