@@ -71,14 +71,13 @@ class SegExplainWidget(ScriptedLoadableModuleWidget):
         root = slicer.util.loadUI(self.resourcePath("UI/SegExplain.ui"))
         self.layout.addWidget(root)
         root.setMRMLScene(slicer.mrmlScene)
-        self.logic = SegExplainLogic()
-        self.panel = Panel(
-            slicer.util.childWidgetVariables(root), scene=slicer.mrmlScene, services=self.logic.session()
-        )
+        self.logic, self.ui = SegExplainLogic(), slicer.util.childWidgetVariables(root)
+        self.session = self.logic.session()
+        self.panel = Panel(self.ui, scene=slicer.mrmlScene, services=self.session)
         closes, closed = slicer.vtkMRMLScene.StartCloseEvent, slicer.vtkMRMLScene.EndCloseEvent
         self._tags = [
             slicer.mrmlScene.AddObserver(closes, lambda *_: self.panel.leave()),
-            slicer.mrmlScene.AddObserver(closed, lambda *_: self.enter()),
+            slicer.mrmlScene.AddObserver(closed, lambda *_: self.parent.isEntered and self.enter()),
         ]
         self.enter()
 
@@ -86,8 +85,8 @@ class SegExplainWidget(ScriptedLoadableModuleWidget):
         """Binds the panel to the scene's parameter node, each time the module is shown or a scene was closed."""
         from SegExplainGui.parameters import Parameters
 
-        if self.parent.isEntered:
-            self.panel.enter(Parameters(self.logic.getParameterNode()))
+        self.parameters = Parameters(self.logic.getParameterNode())
+        self.panel.enter(self.parameters)
 
     def exit(self):
         """Unbinds it when another module is shown; a run goes on."""
@@ -97,8 +96,8 @@ class SegExplainWidget(ScriptedLoadableModuleWidget):
         """Ends what was started, before the module is reloaded or Slicer closes."""
         for tag in self._tags:
             slicer.mrmlScene.RemoveObserver(tag)
-        self.panel.leave()
-        self.logic.session().close()
+        self.panel.close()
+        self.session.close()
 
     def onReload(self):
         """Reloads the packages too, not this file alone."""

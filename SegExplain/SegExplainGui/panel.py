@@ -71,6 +71,11 @@ class Panel(VTKObservationMixin):
         ]
         self._has_checked = False
 
+    @property
+    def shown_result(self) -> ShownResult | None:
+        """The result that is shown; None when the scene has none."""
+        return self._result.chosen
+
     def enter(self, parameters: "Parameters") -> None:
         """Binds the panel to a scene's parameters; the first time it also asks what is ready."""
         self.leave()

@@ -41,6 +41,11 @@ class QuestionQueue:
         """The worker's last lines, for a person who looks for a fault."""
         return "\n".join(self._worker.log_tail) if self._worker else ""
 
+    @property
+    def worker_pid(self) -> int | None:
+        """Of the worker's interpreter; None while there is none."""
+        return self._worker.pid if self._worker else None
+
     def ask(self, command: Command, on_event: OnEvent) -> None:
         """Queues a command; ``on_event`` gets its events, the last one ``finished`` or ``failed``, from `poll`.
 

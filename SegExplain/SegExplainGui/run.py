@@ -99,6 +99,11 @@ class Run:
         on_event: Gets each event of the worker.
         on_result: Gets the result after each import.
         on_end: Gets the failure, or None; called once, last.
+
+    Attributes:
+        is_active: Whether it has not ended.
+        result: The nodes; None until there is something to show.
+        failure: Why it ended; None while it is active, and after a success.
     """
 
     def __init__(
@@ -125,7 +130,7 @@ class Run:
         self._on_end = on_end
         self._ct_id = question.ct.GetID() if question.ct is not None else ""
         self._name = ""
-        self._failure: Failure | None = None
+        self.failure: Failure | None = None
         self.result: Result | None = None
         self.is_active = True
 
@@ -178,15 +183,13 @@ class Run:
             self._stop_for(Failure.of_error(error), event)
         except (OSError, ValueError, RuntimeError) as error:
             self._stop_for(Failure(message=f"{type(error).__name__}: {error}", kind=type(error).__name__), event)
-        if event.event == "finished":
-            self._end(self._failure)
-        elif event.event == "failed":
-            self._end(self._failure or Failure.of_event(event))
+        if event.event in ("finished", "failed"):
+            self._end(self.failure or (Failure.of_event(event) if event.event == "failed" else None))
 
     def _stop_for(self, failure: Failure, event: Event) -> None:
         """The first fault of this side is what the user is told; the worker need not go on."""
-        if self._failure is None:
-            self._failure = failure
+        if self.failure is None:
+            self.failure = failure
         if event.event == "partial":
             self._queue.cancel("explain")
 
@@ -216,4 +219,5 @@ class Run:
 
     def _end(self, failure: Failure | None) -> None:
         self.is_active = False
+        self.failure = failure
         self._on_end(failure)
