@@ -297,6 +297,11 @@ def saved_and_loaded(scene, folder, form):
     assert scene.Import()
 
 
+def unit_colours_of(result):
+    colours = result.head.GetNodeReference("SegExplain.labels").GetDisplayNode().GetColorNode()
+    return vtk_to_numpy(colours.GetLookupTable().GetTable()).tolist()
+
+
 def everything_of(result):
     hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(result.head.GetScene())
     folder = hierarchy.GetItemParent(hierarchy.GetItemByDataNode(result.head))
@@ -306,6 +311,7 @@ def everything_of(result):
         "axes": axes_of(result.overlay).round(6).tolist(),
         "window": round(result.overlay.GetDisplayNode().GetWindow(), 6),
         "colours": vtk_to_numpy(result.overlay.GetDisplayNode().GetColorNode().GetLookupTable().GetTable()).tolist(),
+        "unit colours": unit_colours_of(result),
         "legend": result.overlay.GetNthDisplayNode(1).GetTitleText(),
         "segments": [
             (

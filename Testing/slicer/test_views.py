@@ -91,12 +91,17 @@ def test_a_units_colour_says_for_or_against_and_its_opacity_how_much(without_out
         assert np.abs(seen - grey).max() < 255 * opacity, "no more than the opacity allows"
 
 
-def test_units_of_little_importance_hardly_cover_the_ct_and_strong_ones_stay_translucent(without_outlines):
-    view = without_outlines[0]
+def test_units_of_little_importance_hardly_cover_the_ct_and_strong_ones_stay_translucent(a_stage, without_outlines):
+    view, ct_display = without_outlines[0], a_stage[0].ct.GetDisplayNode()
     grey = colour_at(view, OUTSIDE)
     changes = {unit: np.abs(colour_at(view, CENTRE_OF[unit]) - grey).max() for unit in (1, 5, 2, 3)}
     assert changes[1] > changes[5] >= changes[2] > changes[3], "in the order of importance"
     assert changes[3] < 40
+    before = colour_at(view, CENTRE_OF[1])
+    ct_display.SetWindowLevelMinMax(-60, 340)
+    darker = colour_at(view, CENTRE_OF[1])
+    ct_display.SetWindowLevelMinMax(-160, 240)
+    assert (before - darker).min() > 10, "what the CT shows is seen through the strongest unit"
 
 
 def test_the_opacity_of_the_whole_is_that_of_the_slices(a_stage, without_outlines):
