@@ -206,7 +206,7 @@ def test_the_models_own_prediction_is_made_once_for_several_regions(a_question, 
 
 
 def test_a_preview_counts_the_tiles_that_the_run_then_takes(a_question, tmp_path):
-    request = replace(a_question, units="fcc", unit_mm=110.0, budget=40)
+    request = replace(a_question, units="fcc", unit_mm=110.0, budget=60)
     warm = WarmState()
     told = preview(asdict(request), progress=Progress(), warm=warm)
     manifest = explain(request, tmp_path / "out", warm=warm)

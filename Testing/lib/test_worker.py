@@ -150,6 +150,13 @@ def test_a_model_is_described_and_a_question_previewed(a_worker, a_question):
     assert previewed.data["seconds_a_tile"] > 0
 
 
+def test_the_installation_is_checked(a_worker):
+    checked = a_worker.answer("check")[-1]
+    assert checked.event == "finished", checked
+    assert {finding["state"] for finding in checked.data["findings"]} <= {"ok", "note", "fault"}
+    assert checked.data["missing"] == []
+
+
 def test_two_commands_are_answered_one_after_the_other(a_worker, a_question):
     ids = [a_worker.send("describe", request={"model": a_question.model}) for _ in range(2)]
     events = a_worker.until("finished", "failed", id=ids[1])
@@ -209,6 +216,7 @@ import time
 import SegExplainLib.doctor as doctor, SegExplainLib.worker as worker
 worker.GRACE_S = 0.5
 def stubborn():
+    print("asleep")
     time.sleep(60)
     yield
 doctor.findings, doctor.missing_packages = stubborn, list
@@ -216,7 +224,9 @@ worker.serve()
 """
     client = WorkerClient(program=("-c", code))
     client.send("check")
-    client.until("started")
+    begin = time.monotonic()
+    while "asleep" not in client.log and time.monotonic() - begin < 20:
+        time.sleep(0.02)
     begin = time.monotonic()
     assert client.end() == 1
     assert time.monotonic() - begin < 10
