@@ -13,17 +13,17 @@ NAMES = ("liver", 'left "lung"', "Milz", "a speck", "spine")
 """The fourth is so small that no voxel of the CT belongs to it."""
 VALUES = (0.5, -0.25, 0.03, 0.001, -0.4)
 QUESTIONS = (("liver", "soft-dice", "share"), ("liver", "tp", "voxels"), ('Niere; "links"', "mean-logit", "logit"))
-HOLE = (9, 2, 4)
+HOLE = (10, 2, 3)
 """Index (i, j, k) of a voxel in the box of units that belongs to none."""
 
 
 def unit_labels() -> NDArray[np.uint16]:
     """(k, j, i) four units with voxels, one of them around another, with none at the margin and in a hole."""
     labels = np.zeros(SHAPE_KJI, dtype=np.uint16)
-    labels[2:7, 2:8, 2:10] = 1
-    labels[3:6, 3:7, 4:8] = 2
-    labels[6, 2:8, 2:10] = 3
-    labels[2, 7, 2:10] = 5
+    labels[1:6, 2:8, 3:11] = 1
+    labels[2:5, 3:7, 5:9] = 2
+    labels[5, 2:8, 3:11] = 3
+    labels[1, 7, 3:11] = 5
     labels[HOLE[::-1]] = 0
     return labels
 

@@ -18,7 +18,7 @@ from SegExplainLib.report.colours import diverging_rgba
 
 GREY_HU = 40
 SIZE = (360, 300)
-CENTRE_OF = {1: (3, 4, 4), 2: (6, 5, 4), 3: (3, 4, 6), 5: (6, 7, 2)}
+CENTRE_OF = {1: (4, 4, 3), 2: (7, 5, 3), 3: (4, 4, 5), 5: (7, 7, 1)}
 """Unit -> index (i, j, k) of a voxel well inside it."""
 OUTSIDE = (10, 8, 4)
 POSITION = scenes.ijk_to_ras("straight", spacing=(5, 5, 5))
