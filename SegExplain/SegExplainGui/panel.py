@@ -15,7 +15,7 @@ from vtk import vtkCommand
 from SegExplainGui.inputs_view import InputsView
 from SegExplainGui.machine import Machine
 from SegExplainGui.message_view import MessageView
-from SegExplainGui.parameters import Quantity, UnitKind, drop_absent_nodes
+from SegExplainGui.parameters import Quantity, UnitKind
 from SegExplainGui.region_view import RegionView
 from SegExplainGui.result_view import ResultView
 from SegExplainGui.run_view import RunView
@@ -80,7 +80,6 @@ class Panel(VTKObservationMixin):
         """Binds the panel to a scene's parameters; the first time it also asks what is ready."""
         self.leave()
         self._parameters = parameters
-        drop_absent_nodes(parameters, self._scene)
         if parameters.ct is None:
             parameters.ct = self._first_ct()
         self._gui_tag = parameters.connectGui(self._ui)
@@ -179,7 +178,6 @@ class Panel(VTKObservationMixin):
     def _refresh(self) -> None:
         if self._parameters is None:
             return
-        drop_absent_nodes(self._parameters, self._scene)
         can_ask = not self._status.reason() and not self._services.is_busy
         self._inputs.refresh(can_ask=can_ask)
         self._region.refresh(self._inputs.use(), can_ask=can_ask and not self._inputs.reason())

@@ -181,14 +181,6 @@ def request_fields(parameters: Parameters) -> dict[str, Any]:
     }
 
 
-def drop_absent_nodes(parameters: Parameters, scene: Any) -> None:
-    """Empties every node choice whose node has left the scene; a cached parameter would keep it."""
-    for name in ("ct", "roi", "fit_segmentation", "organs", "reference"):
-        node = getattr(parameters, name)
-        if node is not None and not scene.IsNodePresent(node):
-            setattr(parameters, name, None)
-
-
 def parameters_of(node: Any) -> Parameters:
     """The parameters kept in a vtkMRMLScriptedModuleNode, whichever version of SegExplain wrote it.
 

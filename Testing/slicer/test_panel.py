@@ -697,6 +697,20 @@ def test_nodes_that_went_while_another_module_was_shown_are_forgotten(a_ready_pa
     assert "ROI" in bed.ui.reasonLabel.text
 
 
+def test_parameters_are_at_their_defaults_after_the_scene_was_closed(a_panel):
+    from SegExplainGui.parameters import Method, parameters_of
+
+    a_panel.panel.leave()
+    scene = a_panel.scene
+    node = scene.CreateNodeByClass("vtkMRMLScriptedModuleNode")
+    node.UnRegister(None)
+    node.SetSingletonTag("SegExplain")  # it stays when the scene is closed, emptied
+    parameters = parameters_of(scene.AddNode(node))
+    parameters.ct, parameters.method = a_panel.ct, Method.EXACT
+    scene.Clear(0)
+    assert (parameters.ct, parameters.method) == (None, Method.KERNEL_SHAP)
+
+
 def test_a_closed_scene_is_survived_and_the_next_one_starts_afresh(a_ready_panel):
     from SegExplainGui.parameters import Parameters
 

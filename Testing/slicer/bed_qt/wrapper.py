@@ -43,6 +43,8 @@ class _Parameter:
         return next(iter(self.kind)) if issubclass(self.kind, enum.Enum) else self.kind()
 
     def read(self, node: Any) -> Any:
+        if not node.HasParameter(self.name):  # a scene that was closed has emptied the node
+            self.write(node, self.default)
         if self.is_node:
             return node.GetNodeReference(self.name)
         text = node.GetParameter(self.name)
