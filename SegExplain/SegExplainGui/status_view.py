@@ -49,7 +49,7 @@ class StatusView:
         if self._is_installing:
             return _("Packages are being installed.")
         if self._failure is not None:
-            return _("SegExplain's worker does not start: see the top of the panel.")
+            return _("The worker does not start: see the top of the panel.")
         if self.installation is None:
             return _("Checking what is ready...")
         return _("Packages are missing: see the top of the panel.") if self.installation.missing else ""
