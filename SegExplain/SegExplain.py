@@ -17,6 +17,7 @@ from slicer.ScriptedLoadableModule import (
     ScriptedLoadableModuleWidget,
 )
 
+HOMEPAGE = "https://github.com/segexplain/SlicerSegExplain"
 OWN_PACKAGES = ("SegExplainGui", "SegExplainLib")
 
 
@@ -44,7 +45,7 @@ class SegExplain(ScriptedLoadableModule):
             "organs or supervoxels in many combinations, runs the network's real prediction on each, and shows how "
             "much each of them speaks for or against the label, with its error. For research; not a medical device."
         )
-        parent.helpText += self.getDefaultModuleDocumentationLink("https://github.com/segexplain/SlicerSegExplain")
+        parent.helpText += f'<p><a href="{HOMEPAGE}">{HOMEPAGE}</a></p>'
         parent.acknowledgementText = _(
             "Built on PyTorch, MONAI, nnU-Net, captum, shap and 3D Slicer. If it helps your research, please cite it: "
             "see CITATION.cff in the project's folder."
@@ -83,9 +84,9 @@ class SegExplainWidget(ScriptedLoadableModuleWidget):
 
     def enter(self):
         """Binds the panel to the scene's parameter node, each time the module is shown or a scene was closed."""
-        from SegExplainGui.parameters import Parameters
+        from SegExplainGui.parameters import parameters_of
 
-        self.parameters = Parameters(self.logic.getParameterNode())
+        self.parameters = parameters_of(self.logic.getParameterNode())
         self.panel.enter(self.parameters)
 
     def exit(self):

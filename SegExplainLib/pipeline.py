@@ -104,7 +104,7 @@ def explain(
         with progress.stage("run unperturbed tiles"):
             game = _opened_game(request, question, out, resume=resume, warm=warm, progress=progress)
         with progress.stage("evaluate coalitions"):
-            estimate, scores = play(
+            estimate, answers = play(
                 ESTIMATORS[request.method],
                 request,
                 game.record,
@@ -120,7 +120,7 @@ def explain(
                 request=request,
                 record=game.record,
                 estimate=estimate,
-                scores=scores,
+                answers=answers,
                 ct=case.ct,
                 model_name=segmenter.name,
                 device=str(segmenter.device),
@@ -233,7 +233,7 @@ def revalue(results: Path, out: Path, *, target: str, value: str, progress: Prog
         if any(record.fingerprints[part] != digest for part, digest in fingerprints_of(native_parts(ct)).items()):
             raise InvalidRequest(f"{request.ct} is no longer the CT that was explained.", "Explain the new CT.")
     with progress.stage("evaluate coalitions"):
-        estimate, scores = play(
+        estimate, answers = play(
             ESTIMATORS[request.method], request, record, tolerance=0.0, tallier=None, out=out, progress=progress
         )
     with progress.stage("write results"):
@@ -242,7 +242,7 @@ def revalue(results: Path, out: Path, *, target: str, value: str, progress: Prog
             request=request,
             record=record,
             estimate=estimate,
-            scores=scores,
+            answers=answers,
             ct=ct,
             model_name=Path(request.model).name,
             device=earlier.device,

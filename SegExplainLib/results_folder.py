@@ -54,7 +54,7 @@ def write_results(
     request: ExplainRequest,
     record: GameRecord,
     estimate: ShapleyEstimate,
-    scores: list[Attribution],
+    answers: list[Attribution],
     ct: Volume,
     model_name: str,
     device: str,
@@ -68,14 +68,14 @@ def write_results(
         request: As served.
         record: The played game.
         estimate: Of the request's question.
-        scores: All answers of the game, that of the request first.
+        answers: All answers of the game, that of the request first.
         ct: On its native grid.
         model_name: For people.
         device: Where the network ran.
         counts: Of tiles and evaluations.
         progress: Its timings and warnings are recorded.
     """
-    attribution = scores[0]
+    attribution = answers[0]
     findings = findings_of(request, estimate, model_name=model_name, device=device, counts=counts, progress=progress)
     channel = record.channel_of(request.target)
     for stale in out.glob(".part-*"):
@@ -95,7 +95,7 @@ def write_results(
         )
         progress.check_cancelled()
         write_nrrd(Volume(painted_natively(attribution, ct.grid), ct.grid), folder / ATTRIBUTION_NAME)
-        write_answers_csv(folder / ANSWERS_CSV, scores, interval_factor=findings.interval_factor)
+        write_answers_csv(folder / ANSWERS_CSV, answers, interval_factor=findings.interval_factor)
         progress.check_cancelled()
         record.save(folder / RECORD_NAME)
         manifest = ResultManifest(

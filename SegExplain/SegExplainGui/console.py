@@ -6,7 +6,7 @@ from SegExplainGui.run import Run, SceneQuestion
 from SegExplainGui.scene_import import Result
 from SegExplainGui.services import Failure
 from SegExplainGui.session import MAP_OPACITY, Session, demo_model
-from SegExplainLib.contract import Cancelled, Event, SegExplainError
+from SegExplainLib.contract import Event, SegExplainError
 
 PAUSE_S = 0.02
 TOP_K = 20
@@ -45,8 +45,8 @@ def _show(session: Session, result: Result) -> None:
 
 def _result(run: Run, failure: Failure | None) -> Result:
     if failure is not None:
-        kind = Cancelled if failure.kind == Cancelled.__name__ else SegExplainError
-        raise kind(failure.message, failure.hint)
+        kinds = {kind.__name__: kind for kind in SegExplainError.__subclasses__()}
+        raise kinds.get(failure.kind, SegExplainError)(failure.message, failure.hint)
     if run.result is None:
         raise SegExplainError("The worker finished without a result.", "See the log.")
     return run.result

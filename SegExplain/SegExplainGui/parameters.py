@@ -160,7 +160,7 @@ class Parameters:
     reference_segment: str = ""
     top_k: Annotated[int, WithinRange(1, 200)] = 20
     sign: Sign = Sign.BOTH
-    opacity: Annotated[float, WithinRange(0, 1)] = 0.6
+    opacity: Annotated[float, WithinRange(0, 1)] = 1.0
 
 
 def request_fields(parameters: Parameters) -> dict[str, Any]:

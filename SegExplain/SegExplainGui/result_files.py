@@ -57,23 +57,26 @@ def save_segmentation(result: Result, path: Path) -> None:
     """
     if result.all_units is None:
         raise InvalidRequest(_("The segmentation of the units was deleted."), _("Load the results folder again."))
-    scene = result.all_units.GetScene()
-    storage = scene.CreateNodeByClass("vtkMRMLSegmentationStorageNode")
-    storage.UnRegister(None)
-    storage.SetScene(scene)
     try:
         with atomic_path(path) as partial:
-            # The storage tells formats apart by the whole ending.
-            written = partial.with_name(partial.name + ".seg.nrrd")
-            storage.SetFileName(str(written))
-            if not storage.WriteData(result.all_units):
-                raise SegExplainError(
-                    _("The segmentation could not be written to {path}.").format(path=path),
-                    _("Choose another folder, or free some disk space."),
-                )
-            written.replace(partial)
+            if result.has_report and result.shown == result.questions()[0][:2]:
+                shutil.copyfile(_folder_of(result) / UNITS, partial)  # Slicer takes seconds to write hundreds of units
+            else:
+                _write_segmentation(result.all_units, partial)
     except OSError as error:
         raise unwritable(path.parent, error) from error
+
+
+def _write_segmentation(node: Any, path: Path) -> None:
+    storage = node.GetScene().CreateNodeByClass("vtkMRMLSegmentationStorageNode")
+    storage.UnRegister(None)
+    storage.SetScene(node.GetScene())
+    storage.SetFileName(str(path))
+    if not storage.WriteData(node):
+        raise SegExplainError(
+            _("The segmentation could not be written to {folder}.").format(folder=path.parent),
+            _("Choose another folder, or free some disk space."),
+        )
 
 
 def save_folder(result: Result, folder: Path) -> None:

@@ -99,10 +99,17 @@ def export_organs(segmentation_node: Any, ct_node: Any, folder: Path, *, warn: W
     labels = found.labels if is_present[1:].all() else np.stack([dense[plane] for plane in found.labels])
     text = json.dumps(dict(enumerate(present, start=1)), ensure_ascii=False, indent=1)
     path = folder / content_name("organs", labels, grid.ijk_to_ras, text.encode())
-    with writing(path.with_suffix(".json"), n_bytes=4 * len(text)) as partial:
-        partial.write_text(text + "\n", encoding="utf-8")
+    _write_names(path.with_suffix(".json"), text)
     write_nrrd(labels, grid.ijk_to_ras, path)
     return path
+
+
+def _write_names(path: Path, text: str) -> None:
+    """Written once: the worker takes a file with a new time for a new one, and would ask the network all again."""
+    if path.exists():
+        return
+    with writing(path, n_bytes=4 * len(text)) as partial:
+        partial.write_text(text + "\n", encoding="utf-8")
 
 
 def export_mask(segmentation_node: Any, segment_id: str, ct_node: Any, folder: Path) -> Path:

@@ -65,7 +65,7 @@ class SelfTest:
         if failures or answers[0].missing:
             reason = failures[0].message if failures else f"missing: {', '.join(answers[0].missing)}"
             raise unittest.SkipTest(
-                f"{backend.python} has no backend ({reason}). Install it in the module's panel, or set SEGEXPLAIN_PYTHON."
+                f"{backend.python} has no backend ({reason}): install it in the panel, or set SEGEXPLAIN_PYTHON."
             )
 
     def _inputs(self) -> tuple[Any, Any]:
@@ -135,7 +135,7 @@ class SelfTest:
 
     def _panel(self, ct: Any, organs: Any, roi: Any) -> None:
         """The panel shows what the console has made; only where Slicer has a main window."""
-        if slicer.util.mainWindow() is None:
+        if slicer.app.layoutManager() is None:
             return
         self._case.delayDisplay("The panel")
         slicer.util.selectModule("SegExplain")

@@ -39,7 +39,7 @@ from SegExplainLib.contract import Command, Event, InvalidRequest, SegExplainErr
 from SegExplainLib.model.totalsegmentator import installed_models
 
 LOG = logging.getLogger(__name__)
-MAP_OPACITY = 0.6  # until the user moves the slider
+MAP_OPACITY = 1.0  # until the user moves the slider; colours of weak units are faint in themselves
 LIBRARY = Path(SegExplainLib.__file__).resolve().parents[1]
 
 
@@ -203,9 +203,7 @@ class Session:
     ) -> None:
         """Tells what an explanation would take."""
         try:
-            request = scene_question(parameters, use).exported(
-                self._job_folders().inputs, self.logics, warn=LOG.warning
-            )
+            request = scene_question(parameters, use).exported(self._job_folders().inputs, warn=LOG.warning)
         except SegExplainError as error:
             failure = Failure.of_error(error)
             self.talk.soon(lambda: on_failure(failure))

@@ -35,10 +35,12 @@ def open_widget(file):
     """The module's widget, as Slicer makes it when the module is selected."""
     import qt
 
-    parent = slicer.qMRMLWidget()
+    class ModulePanel(slicer.qMRMLWidget):
+        isEntered = True
+
+    parent = ModulePanel()
     parent.setLayout(qt.QVBoxLayout())
     parent.setMRMLScene(slicer.mrmlScene)
-    parent.isEntered = True
     widget = file.SegExplainWidget(parent)
     widget.setup()
     widget.enter()
@@ -67,7 +69,7 @@ def wait(is_done):
 def test_slicer_reads_the_file_at_once_and_it_brings_nothing_heavy():
     """Slicer imports every module at its start, on the main thread."""
     code = (
-        "import sys, types, slicer_application, slicer_desktop, tempfile, pathlib\n"
+        "import sys, slicer_desktop, tempfile, pathlib\n"
         "slicer_desktop.start(pathlib.Path(tempfile.mkdtemp()))\n"
         "from test_module import load_module\n"
         "before = set(sys.modules)\n"

@@ -293,6 +293,10 @@ def test_a_saved_folder_comes_back_as_the_same_result(a_session, a_torso, tmp_pa
     header = (tmp_path / "units.seg.nrrd").read_bytes()[:4000]
     assert header.startswith(b"NRRD")
     assert b"SegExplain" in header
+    other = next(cls for cls in result.answers() if cls != question[0])
+    result.show(other, result.answers()[other][0], top_k=5, sign="both", opacity=1.0)
+    save_segmentation(result, tmp_path / "other.seg.nrrd")
+    assert (tmp_path / "other.seg.nrrd").read_bytes()[:4000].count(b"SegExplain.Importance") > 1
     a_session.close()
     with pytest.raises(Exception, match="no longer on this computer"):
         save_folder(result, tmp_path / "late")
