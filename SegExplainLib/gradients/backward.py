@@ -71,6 +71,8 @@ class StitchedNetwork(torch.nn.Module):
     Attributes:
         reach: Bounding box (k, j, i) of all tiles that are run, in the network's input.
         box: Bounding box (k, j, i) of the region, in the network's input.
+        jobs: Every pass over every tile that meets the region.
+        tile_weights: float32 (k, j, i) of a tile, the framework's fusion weights.
         n_forward: Passes over a tile that were run forward so far.
         n_backward: Passes over a tile that were run backward so far.
 
@@ -97,7 +99,7 @@ class StitchedNetwork(torch.nn.Module):
         self.n_forward = self.n_backward = 0
         self.device = segmenter.device
         self.image_shape = region.grid.image_shape
-        self.tile_shape = region.grid.tile_shape
+        self.tile_weights = region.grid.weights
         self.precision = _float32_on(segmenter.device) if is_float32 else segmenter.precision
         self._logits_shape = (segmenter.n_channels, *region.mask.shape)
         self.jobs = tuple(_jobs(segmenter, region, self.reach))
@@ -134,7 +136,7 @@ class StitchedNetwork(torch.nn.Module):
     @torch.no_grad()
     def fused(self, image: torch.Tensor) -> torch.Tensor:
         """float32 (n_channels, k, j, i) of the box, no graph, of an image (channels, k, j, i) of the reach."""
-        fused = self.zero_logits()
+        fused = self._zero_logits()
         for job in self.jobs:
             self._add_streamed(fused, job, image)
         return fused
@@ -152,7 +154,7 @@ class StitchedNetwork(torch.nn.Module):
         Returns:
             (n_channels, k, j, i) of the box; float32 (channels, k, j, i) of the reach, on the image's device.
         """
-        fused, gradient = self.zero_logits(), torch.zeros_like(image, dtype=torch.float32)
+        fused, gradient = self._zero_logits(), torch.zeros_like(image, dtype=torch.float32)
         for job in self.jobs:
             graph = self._graph(job, image)
             _add(fused, job, graph.logits)
@@ -171,7 +173,7 @@ class StitchedNetwork(torch.nn.Module):
         The last ``kept_graphs`` passes of the way forward keep their graphs for the way back.
         """
         n_streamed = max(0, len(self.jobs) - self.kept_graphs)
-        fused, gradient = self.zero_logits(), torch.zeros_like(image, dtype=torch.float32)
+        fused, gradient = self._zero_logits(), torch.zeros_like(image, dtype=torch.float32)
         for job in self.jobs[:n_streamed]:
             self._add_streamed(fused, job, image)
         graphs = []
@@ -188,8 +190,7 @@ class StitchedNetwork(torch.nn.Module):
         """(channels, k, j, i) of a job's tile, on the network's device."""
         return image[:, *job.where].to(self.device)
 
-    def zero_logits(self) -> torch.Tensor:
-        """float32 (n_channels, k, j, i) of the box, all 0."""
+    def _zero_logits(self) -> torch.Tensor:
         return torch.zeros(self._logits_shape, dtype=torch.float32, device=self.device)
 
     @torch.no_grad()

@@ -68,12 +68,14 @@ class StitchedScore(torch.nn.Module):
     A module from images (batch, channels, k, j, i) to numbers (batch,), for captum or any other library. It takes the
     gradient on the way forward, one image and one tile at a time, and keeps that instead of a graph. A number that is
     linear in the logits costs every tile one forward and one backward run; any other needs all fused logits before the
-    first gradient, and so a second forward run of all tiles but ``network.kept_graphs``.
+    first gradient, and so a second forward run of all tiles but ``network.kept_graphs``; not for the CT as it is, whose
+    logits are known.
 
     Attributes:
         network: From images to fused logits.
         number: From fused logits to the number.
         image: float32 (channels, k, j, i), the CT as the network sees it, cut to the reach.
+        full_logits: float32 (n_channels, k, j, i) of the region's box, fused, of the CT as it is.
         full_value: The number of the CT as it is.
     """
 
@@ -83,14 +85,15 @@ class StitchedScore(torch.nn.Module):
         number: ExplainedNumber,
         network_input: NDArray[np.float32],
         *,
-        full_value: float,
+        full_logits: torch.Tensor,
     ) -> None:
-        """Takes the whole network input (channels, k, j, i)."""
+        """Takes the whole network input (channels, k, j, i) and its fused logits."""
         super().__init__()
         self.network = network
         self.number = number
         self.image = self.cut(network_input)
-        self.full_value = full_value
+        self.full_logits = full_logits
+        self.full_value = float(number.of(full_logits))
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """float64 (batch,) numbers of images (batch, channels, k, j, i) of the reach."""
@@ -111,18 +114,12 @@ class StitchedScore(torch.nn.Module):
             UnusableModel: the network cannot be differentiated, or gives what is not finite.
             OutOfMemory: one tile does not fit.
         """
-        fused, gradient = self.pulled_back(image, on_graph=on_graph)
+        if self.number.is_linear or torch.equal(image, self.image):
+            cotangent = self.number.cotangent(self.full_logits)
+            fused, gradient = self.network.pulled_back(image, cotangent, on_graph=on_graph)
+        else:
+            fused, gradient = self.network.differentiated(image, self.number.cotangent, on_graph=on_graph)
         return float(self.number.of(fused)), gradient
-
-    def pulled_back(self, image: torch.Tensor, *, on_graph: OnGraph | None = None) -> tuple[torch.Tensor, torch.Tensor]:
-        """As `gradient`, with the fused logits instead of the number."""
-        if not self.number.is_linear:
-            return self.network.differentiated(image, self.number.cotangent, on_graph=on_graph)
-        return self.network.pulled_back(image, self.linear_cotangent(), on_graph=on_graph)
-
-    def linear_cotangent(self) -> torch.Tensor:
-        """The derivative by the fused logits of a number that is linear in them."""
-        return self.number.cotangent(self.network.zero_logits())
 
     def cut(self, network_input: NDArray[np.float32]) -> torch.Tensor:
         """float32 (channels, k, j, i): the part of a whole network input that lies in the reach."""
@@ -173,7 +170,7 @@ def stitched_score(
     volume_ml = case.network_input.grid.voxel_volume_ml
     score = target_score(quantity, tally, voxel_volume_ml=volume_ml, name=target.name)
     number = ExplainedNumber(score, target.channel, voxels, reference, is_exclusive)
-    return StitchedScore(network, number, case.network_input.array, full_value=float(score.of(tally)))
+    return StitchedScore(network, number, case.network_input.array, full_logits=full_logits)
 
 
 def require_differentiable(quantity: str) -> None:
