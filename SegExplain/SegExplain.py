@@ -56,7 +56,7 @@ class SegExplain(ScriptedLoadableModule):
     @staticmethod
     def register_sample_data():
         """Adds the synthetic torso to the Sample Data module."""
-        from SegExplainGui.sample_data import register
+        from SegExplainGui.setup.sample_data import register
 
         register()
 
@@ -119,9 +119,9 @@ class SegExplainLogic(ScriptedLoadableModuleLogic):
         if SegExplainLogic._session is None:
             from SegExplainGui.desktop import SlicerDesktop
             from SegExplainGui.machine import Machine
-            from SegExplainGui.qt_process import QtProcess
             from SegExplainGui.run import Logics
             from SegExplainGui.session import Session
+            from SegExplainGui.worker.qt_process import QtProcess
 
             modules = slicer.modules
             logics = Logics(

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from SegExplainGui.run import Run, SceneQuestion
-from SegExplainGui.scene_import import Result
+from SegExplainGui.scene.result import Result
 from SegExplainGui.services import Failure
 from SegExplainGui.session import MAP_OPACITY, Session, demo_model
 from SegExplainLib.contract import Event, SegExplainError

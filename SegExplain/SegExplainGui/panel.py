@@ -12,17 +12,17 @@ from slicer.i18n import tr as _
 from slicer.util import VTKObservationMixin
 from vtk import vtkCommand
 
-from SegExplainGui.inputs_view import InputsView
 from SegExplainGui.machine import Machine
-from SegExplainGui.message_view import MessageView
 from SegExplainGui.parameters import Quantity, UnitKind
-from SegExplainGui.region_view import RegionView
-from SegExplainGui.result_view import ResultView
-from SegExplainGui.run_view import RunView
-from SegExplainGui.segment_choice import SegmentChoice
 from SegExplainGui.services import ModelUse, Services, ShownResult
-from SegExplainGui.status_view import StatusView
-from SegExplainGui.stored_data import StoredData
+from SegExplainGui.views.inputs import InputsView
+from SegExplainGui.views.message import MessageView
+from SegExplainGui.views.region import RegionView
+from SegExplainGui.views.result import ResultView
+from SegExplainGui.views.run import RunView
+from SegExplainGui.views.segment_choice import SegmentChoice
+from SegExplainGui.views.status import StatusView
+from SegExplainGui.views.stored_data import StoredData
 
 if TYPE_CHECKING:
     from SegExplainGui.parameters import Parameters

@@ -7,9 +7,9 @@ from typing import Any
 
 from slicer.i18n import tr as _
 
-from SegExplainGui.app_folders import unwritable
 from SegExplainGui.run import Logics
-from SegExplainGui.scene_import import Result, create_result
+from SegExplainGui.scene.result import Result, create_result
+from SegExplainGui.setup.app_folders import unwritable
 from SegExplainLib.atomic import atomic_path
 from SegExplainLib.contract import InvalidRequest, ResultManifest, SegExplainError
 

@@ -8,10 +8,10 @@ from typing import Any
 
 from slicer.i18n import tr as _
 
-from SegExplainGui import scene_export
-from SegExplainGui.question_queue import QuestionQueue
-from SegExplainGui.scene_import import Result, create_result
+from SegExplainGui.scene import export
+from SegExplainGui.scene.result import Result, create_result
 from SegExplainGui.services import Failure
+from SegExplainGui.worker.question_queue import QuestionQueue
 from SegExplainLib.contract import (
     Command,
     Event,
@@ -70,15 +70,15 @@ class SceneQuestion:
         if self.roi is None:
             raise InvalidRequest(_("No region is chosen."), _("Place an ROI box, or fit one to a segment."))
         paths = {
-            "ct": str(scene_export.export_ct(self.ct, folder)),
-            "roi": scene_export.export_roi(self.roi, self.ct, folder),
+            "ct": str(export.export_ct(self.ct, folder)),
+            "roi": export.export_roi(self.roi, self.ct, folder),
         }
         if self.organs is not None:
-            organs = scene_export.export_organs(self.organs, self.ct, folder, warn=warn)
+            organs = export.export_organs(self.organs, self.ct, folder, warn=warn)
             paths["organs"] = str(organs)
         if self.reference is not None:
             node, segment = self.reference
-            mask = scene_export.export_mask(node, segment, self.ct, folder)
+            mask = export.export_mask(node, segment, self.ct, folder)
             paths["reference"] = str(mask)
         return ExplainRequest.from_mapping({**self.fields, **paths})
 

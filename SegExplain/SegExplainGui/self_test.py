@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 import slicer
 
-from SegExplainGui.dependencies import NoPython, find_python
 from SegExplainGui.machine import Machine
-from SegExplainGui.sample_data import load_torso, make_torso
 from SegExplainGui.services import Installation
 from SegExplainGui.session import Session
+from SegExplainGui.setup.dependencies import NoPython, find_python
+from SegExplainGui.setup.sample_data import load_torso, make_torso
 from SegExplainLib.contract import Cancelled, InvalidRequest, SegExplainError
 
 PATIENCE_S = 600.0
@@ -77,7 +77,7 @@ class SelfTest:
         return ct, organs
 
     def _roi(self, ct: Any, organs: Any) -> Any:
-        from SegExplainGui.scene_export import fit_roi_to_segment, new_roi, roi_extent
+        from SegExplainGui.scene.export import fit_roi_to_segment, new_roi, roi_extent
 
         roi = new_roi(self._scene, ct)
         fit_roi_to_segment(roi, organs, "lesion", ct, margin_mm=5.0)

@@ -14,13 +14,13 @@ import slicer
 from slicer.i18n import tr as _
 
 import SegExplainLib
-from SegExplainGui import dependencies, installation, result_files, scene_export
-from SegExplainGui.app_folders import cache_folders, delete_downloads, private_folder
+from SegExplainGui import result_files
 from SegExplainGui.desktop import Desktop
-from SegExplainGui.job_folders import JobFolders
 from SegExplainGui.parameters import Parameters, request_fields
 from SegExplainGui.run import Logics, Run, SceneQuestion
-from SegExplainGui.scene_import import Result, results_in
+from SegExplainGui.scene import export
+from SegExplainGui.scene.result import Result, results_in
+from SegExplainGui.scene.shown_in_views import bring_to_views
 from SegExplainGui.services import (
     Failure,
     Finding,
@@ -32,9 +32,11 @@ from SegExplainGui.services import (
     Preview,
     RegionSize,
 )
-from SegExplainGui.shown_in_views import bring_to_views
-from SegExplainGui.worker_process import Process, Worker
-from SegExplainGui.worker_talk import WorkerTalk
+from SegExplainGui.setup import dependencies, installation
+from SegExplainGui.setup.app_folders import cache_folders, delete_downloads, private_folder
+from SegExplainGui.setup.job_folders import JobFolders
+from SegExplainGui.worker.client import Process, Worker
+from SegExplainGui.worker.talk import WorkerTalk
 from SegExplainLib.contract import Command, Event, InvalidRequest, SegExplainError
 from SegExplainLib.model.totalsegmentator import installed_models
 
@@ -176,12 +178,12 @@ class Session:
     def region_size(self, parameters: Parameters) -> RegionSize:
         """The ROI's voxels on the CT."""
         _require(parameters.ct, parameters.roi)
-        extent = scene_export.roi_extent(parameters.roi, parameters.ct)
+        extent = export.roi_extent(parameters.roi, parameters.ct)
         return RegionSize(n_voxels=extent.n_voxels, volume_ml=extent.volume_ml)
 
     def new_roi(self, parameters: Parameters) -> Any:
         """A new ROI in the middle of the CT."""
-        return scene_export.new_roi(self.scene, parameters.ct)
+        return export.new_roi(self.scene, parameters.ct)
 
     def fit_roi(self, parameters: Parameters) -> None:
         """Moves the ROI around a segment."""
@@ -190,7 +192,7 @@ class Session:
             raise InvalidRequest(
                 _("No segment is chosen to fit the region to."), _("Choose a segmentation and segment.")
             )
-        scene_export.fit_roi_to_segment(
+        export.fit_roi_to_segment(
             parameters.roi,
             parameters.fit_segmentation,
             parameters.fit_segment,

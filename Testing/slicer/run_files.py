@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from SegExplainGui.nrrd_file import write_nrrd
+from SegExplainGui.scene.nrrd_file import write_nrrd
 
 SHAPE_KJI = (8, 10, 12)
 NAMES = ("liver", 'left "lung"', "Milz", "a speck", "spine")

@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 import scenes
-from SegExplainGui.nrrd_file import write_nrrd
-from SegExplainGui.roi_box import roi_extent
-from SegExplainGui.roi_placement import fit_roi_to_segment, new_roi
-from SegExplainGui.scene_import import Result, create_result, results_in
+from SegExplainGui.scene.nrrd_file import write_nrrd
+from SegExplainGui.scene.result import Result, create_result, results_in
+from SegExplainGui.scene.roi_box import roi_extent
+from SegExplainGui.scene.roi_placement import fit_roi_to_segment, new_roi
 from SegExplainGui.services import Finding, Installation, ModelChoice, ModelDescription, Preview, RegionSize
 
 READY = Installation(

@@ -103,7 +103,6 @@ def _publish(application: Application) -> None:
     publish_translations()
 
 
-
 def publish_translations() -> None:
     """``slicer.i18n``, which the wheel lacks: every text stays as it is."""
     translations = types.ModuleType("slicer.i18n")

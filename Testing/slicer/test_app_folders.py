@@ -5,7 +5,7 @@ import stat
 from pathlib import Path
 
 import pytest
-from SegExplainGui.app_folders import (
+from SegExplainGui.setup.app_folders import (
     cache_folders,
     data_folder,
     delete_downloads,

@@ -7,8 +7,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from SegExplainGui import dependencies
-from SegExplainGui.dependencies import Backend, NoPython, environment_for, find_python, launch
+from SegExplainGui.setup import dependencies
+from SegExplainGui.setup.dependencies import Backend, NoPython, environment_for, find_python, launch
 
 POISON = {
     "PYTHONHOME": "/nonexistent",

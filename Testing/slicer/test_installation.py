@@ -16,10 +16,10 @@ from pathlib import Path
 
 import pytest
 import slicer
-from SegExplainGui import installation
-from SegExplainGui.dependencies import Backend
-from SegExplainGui.installation import install, install_private, plan_for
-from SegExplainGui.pip_faults import InstallationFailed, explained
+from SegExplainGui.setup import installation
+from SegExplainGui.setup.dependencies import Backend
+from SegExplainGui.setup.installation import install, install_private, plan_for
+from SegExplainGui.setup.pip_faults import InstallationFailed, explained
 
 from SegExplainLib.contract import Cancelled, InvalidRequest, OutOfDisk
 

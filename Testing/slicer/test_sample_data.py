@@ -13,9 +13,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import slicer
-from SegExplainGui import sample_data
-from SegExplainGui.dependencies import Backend, find_python
-from SegExplainGui.sample_data import load_torso, make_torso, register
+from SegExplainGui.setup import sample_data
+from SegExplainGui.setup.dependencies import Backend, find_python
+from SegExplainGui.setup.sample_data import load_torso, make_torso, register
 
 from SegExplainLib.contract import SegExplainError
 

@@ -42,7 +42,7 @@ from scenes import (  # noqa: E402
     warped,
     world_of,
 )
-from SegExplainGui import scene_export  # noqa: E402
+from SegExplainGui.scene import export as scene_export  # noqa: E402
 
 from SegExplainLib.contract import GeometryMismatch, InvalidRequest, OutOfDisk  # noqa: E402
 

@@ -8,10 +8,10 @@ import run_files
 import scenes
 import slicer
 from run_files import QUESTIONS, VALUES, unit_labels, values_of
-from SegExplainGui.quantity_words import short_name
-from SegExplainGui.result_nodes import CLASSES
-from SegExplainGui.roi_appearance import make_faint, make_plain
-from SegExplainGui.scene_import import create_result, results_in
+from SegExplainGui.scene.quantity_words import short_name
+from SegExplainGui.scene.result import create_result, results_in
+from SegExplainGui.scene.result_nodes import CLASSES
+from SegExplainGui.scene.roi_appearance import make_faint, make_plain
 from vtk import reference, vtkMatrix4x4
 from vtk.util.numpy_support import vtk_to_numpy
 

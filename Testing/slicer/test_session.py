@@ -45,9 +45,9 @@ def the_data(tmp_path_factory):
 def the_session(tmp_path_factory, the_data):
     """One session for all tests: its worker is asked again and again, as a user does."""
     application = slicer_desktop.start(tmp_path_factory.mktemp("settings"))
-    from SegExplainGui.child_process import ChildProcess
     from SegExplainGui.run import Logics
     from SegExplainGui.session import Session
+    from SegExplainGui.worker.child_process import ChildProcess
 
     logics = application.logics
     session = Session(
@@ -94,8 +94,8 @@ write_organ_map(OrganMap(Volume(labels, grid), names), target / "organs.nrrd")
 @pytest.fixture(scope="session")
 def a_torso_folder(tmp_path_factory):
     """The torso's block around the lesion: a few tiles, so that an explanation takes seconds."""
-    from SegExplainGui.dependencies import find_python
-    from SegExplainGui.sample_data import make_torso
+    from SegExplainGui.setup.dependencies import find_python
+    from SegExplainGui.setup.sample_data import make_torso
 
     whole = make_torso(find_python(PYTHON), data=tmp_path_factory.mktemp("whole"))
     block = tmp_path_factory.mktemp("block")
@@ -108,8 +108,8 @@ def a_torso_folder(tmp_path_factory):
 @pytest.fixture
 def a_torso(a_session, a_torso_folder):
     """(CT, organs, ROI around the lesion) in the scene."""
-    from SegExplainGui.sample_data import load_torso
-    from SegExplainGui.scene_export import fit_roi_to_segment, new_roi
+    from SegExplainGui.scene.export import fit_roi_to_segment, new_roi
+    from SegExplainGui.setup.sample_data import load_torso
 
     scene = a_session.scene
     ct, organs = load_torso(a_torso_folder, scene, volumes_logic=slicer.modules.volumes.logic())
@@ -304,7 +304,7 @@ def test_a_saved_folder_comes_back_as_the_same_result(a_session, a_torso, tmp_pa
 
 def test_the_scene_comes_back_from_a_file_with_its_answers(a_session, a_torso, tmp_path):
     from SegExplainGui import console
-    from SegExplainGui.scene_import import results_in
+    from SegExplainGui.scene.result import results_in
 
     result = console.explain(a_session, a_question(a_torso), callback=None)
     answers, question = result.answers(), result.questions()[0][:2]

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from SegExplainGui.child_process import ChildProcess
-from SegExplainGui.worker_process import Launch, Patience, Process, Worker
+from SegExplainGui.worker.child_process import ChildProcess
+from SegExplainGui.worker.client import Launch, Patience, Process, Worker
 from watching import LONG_ENOUGH_S, MISBEHAVING_WORKER
 
 BED = str(Path(__file__).parents[1] / "bed_qt")
@@ -29,7 +29,7 @@ def a_qt() -> Iterator[Any]:
 
 @pytest.fixture
 def make_qt_process(a_qt) -> Callable[[], Process]:
-    from SegExplainGui.qt_process import QtProcess
+    from SegExplainGui.worker.qt_process import QtProcess
 
     return QtProcess
 

@@ -11,7 +11,7 @@ from types import SimpleNamespace
 from unittest import mock
 
 import pytest
-from SegExplainGui.worker_process import Launch, Process, Worker
+from SegExplainGui.worker.client import Launch, Process, Worker
 from watching import REPOSITORY, START_WORKER, poll_until, runs, wait_for_end
 
 from SegExplainLib.contract import Command, Event, ExplainRequest

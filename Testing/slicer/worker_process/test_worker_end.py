@@ -7,9 +7,9 @@ import sys
 import time
 
 import pytest
-from SegExplainGui.child_process import ChildProcess
-from SegExplainGui.process_tree import end_process_tree
-from SegExplainGui.worker_process import Worker
+from SegExplainGui.worker.child_process import ChildProcess
+from SegExplainGui.worker.client import Worker
+from SegExplainGui.worker.process_tree import end_process_tree
 from watching import CHECK, LAUNCHER, LONG_ENOUGH_S, START_WORKER, answer, poll_until, runs, wait_for_end
 
 from SegExplainLib.contract import Command, Event

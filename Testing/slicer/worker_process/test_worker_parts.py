@@ -1,8 +1,8 @@
 """Lines out of bytes, and exit codes in words."""
 
 import pytest
-from SegExplainGui.exit_reason import exit_reason
-from SegExplainGui.line_splitter import LineSplitter, LineTooLong
+from SegExplainGui.worker.exit_reason import exit_reason
+from SegExplainGui.worker.line_splitter import LineSplitter, LineTooLong
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 7, 1000])

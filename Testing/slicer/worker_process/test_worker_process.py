@@ -6,8 +6,8 @@ import sys
 import time
 
 import pytest
-from SegExplainGui.child_process import ChildProcess
-from SegExplainGui.worker_process import Launch, Worker, WorkerBusy
+from SegExplainGui.worker.child_process import ChildProcess
+from SegExplainGui.worker.client import Launch, Worker, WorkerBusy
 from watching import CHECK, LONG_ENOUGH_S, MISBEHAVING_WORKER, answer, poll_until
 
 from SegExplainLib.contract import Command, Event

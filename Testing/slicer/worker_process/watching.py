@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from SegExplainGui.worker_process import Worker
+from SegExplainGui.worker.client import Worker
 
 from SegExplainLib.contract import Command, Event
 

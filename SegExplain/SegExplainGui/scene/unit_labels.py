@@ -1,0 +1,130 @@
+"""Which voxel belongs to which unit: the worker's label file, on the CT's grid, cut to where units are."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import slicer
+from numpy.typing import NDArray
+from slicer.i18n import tr as _
+from vtk import vtkImageData, vtkMatrix4x4
+from vtk.util.numpy_support import get_vtk_array_type, numpy_to_vtk, vtk_to_numpy
+
+from SegExplainGui.scene.ct_grid import CtGrid, as_array, as_matrix
+from SegExplainLib.contract import GeometryMismatch, InvalidRequest
+
+MOST_UNITS = 65535
+
+
+@dataclass(frozen=True, eq=False)
+class UnitLabels:
+    """A box of voxels with the units in it.
+
+    Attributes:
+        labels: uint16 (k, j, i): player number + 1, 0 where no unit is.
+        ijk_to_ras: (4, 4) index (i, j, k, 1) in the box -> the CT's own RAS in mm.
+    """
+
+    labels: NDArray[np.uint16]
+    ijk_to_ras: NDArray[np.float64]
+
+
+def read_unit_labels(path: Path, grid: CtGrid) -> UnitLabels:
+    """The units of a label file, cut to their bounding box.
+
+    Args:
+        path: units.nrrd or players.seg.nrrd.
+        grid: The CT's.
+
+    Raises:
+        InvalidRequest: the file is missing, cannot be read, or holds no unit.
+        GeometryMismatch: it does not lie on the CT's voxels.
+    """
+    node, storage = slicer.vtkMRMLLabelMapVolumeNode(), slicer.vtkMRMLNRRDStorageNode()
+    storage.SetFileName(str(path))
+    image = node.GetImageData() if path.is_file() and storage.ReadData(node) else None
+    if image is None:
+        raise InvalidRequest(
+            _("{path} cannot be read as a label map.").format(path=path), _("Run the explanation again.")
+        )
+    labels = voxels_of(node)
+    _require_same_grid(path, labels.shape, axes_of(node), grid)
+    low, high = _bounds(labels)
+    if not (high > low).all() or labels.max() > MOST_UNITS:
+        raise InvalidRequest(
+            _("{path} holds {found}.").format(path=path, found=_("no unit") if not labels.any() else labels.max()),
+            _("Expected label values from 1 to {most}. Run the explanation again.").format(most=MOST_UNITS),
+        )
+    box = tuple(slice(first, last) for first, last in zip(low, high))
+    ijk_to_ras = grid.ijk_to_ras.copy()
+    ijk_to_ras[:3, 3] += ijk_to_ras[:3, :3] @ low[::-1]
+    return UnitLabels(np.ascontiguousarray(labels[box], dtype=np.uint16), ijk_to_ras)
+
+
+def voxels_of(node: Any) -> NDArray:
+    """(k, j, i) a volume's own memory, not a copy."""
+    image = node.GetImageData()
+    return vtk_to_numpy(image.GetPointData().GetScalars()).reshape(image.GetDimensions()[::-1])
+
+
+def axes_of(node: Any) -> NDArray[np.float64]:
+    """(4, 4) index (i, j, k, 1) -> the volume's own RAS in mm."""
+    matrix = vtkMatrix4x4()
+    node.GetIJKToRASMatrix(matrix)
+    return as_array(matrix)
+
+
+def present_labels(labels: NDArray) -> NDArray[np.int64]:
+    """(n,) the label values that have a voxel, ascending, without 0."""
+    is_present = np.zeros(1 + int(labels.max(initial=0)), dtype=bool)
+    is_present[labels.ravel()] = True
+    return np.flatnonzero(is_present[1:]) + 1
+
+
+def set_voxels(node: Any, array: NDArray, ijk_to_ras: NDArray) -> None:
+    """Gives a volume a copy of ``array`` (k, j, i) and its place; ``ijk_to_ras`` (4, 4) may be any affine."""
+    image = vtkImageData()
+    image.SetDimensions(array.shape[::-1])
+    image.GetPointData().SetScalars(numpy_to_vtk(array.ravel(), deep=True, array_type=get_vtk_array_type(array.dtype)))
+    was_modifying = node.StartModify()
+    node.SetIJKToRASMatrix(as_matrix(ijk_to_ras))
+    node.SetAndObserveImageData(image)
+    node.EndModify(was_modifying)
+
+
+def inner_voxel(labels: NDArray, unit_id: int, axes_mm: NDArray) -> NDArray[np.int64] | None:
+    """(3,) index (i, j, k) of the unit's voxel that is nearest to its centroid; None when it has no voxel.
+
+    The centroid itself may lie outside: that of a bowed organ, or of one that wraps another.
+
+    Args:
+        labels: (k, j, i).
+        unit_id: Label value.
+        axes_mm: (3, 3) index (i, j, k) -> mm, up to an offset.
+    """
+    found = np.flatnonzero(labels == unit_id)
+    if not found.size:
+        return None
+    ijk = np.stack(np.unravel_index(found, labels.shape)[::-1], axis=1)
+    distances = np.linalg.norm((ijk - ijk.mean(axis=0)) @ axes_mm.T, axis=1)
+    return ijk[distances.argmin()]
+
+
+def _bounds(labels: NDArray) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """First and one past the last index (k, j, i) of all labels; both 0 when there is none."""
+    along_k = labels.any(axis=0)
+    planes = labels.reshape(len(labels), -1).any(axis=1), along_k.any(axis=1), along_k.any(axis=0)
+    ends = [(found[0], found[-1] + 1) if (found := np.flatnonzero(plane)).size else (0, 0) for plane in planes]
+    return np.array([low for low, _high in ends]), np.array([high for _low, high in ends])
+
+
+def _require_same_grid(path: Path, shape_kji: tuple[int, ...], ijk_to_ras: NDArray, grid: CtGrid) -> None:
+    ends = np.array([[0, 0, 0, 1], [*(grid.shape_ijk - 1), 1]], dtype=float).T
+    apart_mm = np.abs((ijk_to_ras - grid.ijk_to_ras) @ ends)[:3].max()
+    # A hundredth of a voxel: single precision in a header is far below, another grid far above.
+    if shape_kji != tuple(grid.shape_kji) or apart_mm > 0.01 * grid.spacing_ijk_mm.min():
+        raise GeometryMismatch(
+            _("The units in {path} do not lie on the voxels of the CT.").format(path=path),
+            _("The CT has changed since the explanation began, or another one is chosen. Choose the CT explained."),
+        )

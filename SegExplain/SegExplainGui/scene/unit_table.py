@@ -1,0 +1,115 @@
+"""The units as a table for people, and the strongest as a bar chart."""
+
+import math
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from slicer.i18n import tr as _
+from vtk import vtkTable
+
+from SegExplainGui.scene.quantity_words import short_name, unit_label
+from SegExplainGui.scene.stored_answers import number_column, text_column
+from SegExplainGui.scene.unit_answers import Answer, UnitAnswers
+from SegExplainLib.report.colours import NEGATIVE_HEX, POSITIVE_HEX
+
+UNIT, RAISES, LOWERS = "unit", "raises", "lowers"
+
+
+def fill_table(node: Any, units: UnitAnswers, answer: Answer) -> None:
+    """Writes all units into a vtkMRMLTableNode, the strongest first; numbers have the digits that their error supports.
+
+    Columns: rank, unit, importance, standard_error, low_95, high_95, volume_ml, id. All but the unit's name are
+    numbers, so that a view sorts them.
+    """
+    order, half_widths = answer.order, answer.half_widths
+    decimals = [_decimals(answer.values[place], half_widths[place]) for place in order]
+
+    def readable(values: NDArray) -> NDArray[np.float64]:
+        return np.array([round(float(value), places) for value, places in zip(values[order], decimals)])
+
+    table = vtkTable()
+    for column in (
+        number_column("rank", np.arange(1, len(order) + 1, dtype=np.int32)),
+        text_column(UNIT, [units.names[place] for place in order]),
+        number_column("importance", readable(answer.values)),
+        number_column("standard_error", readable(answer.standard_errors)),
+        number_column("low_95", readable(answer.values - half_widths)),
+        number_column("high_95", readable(answer.values + half_widths)),
+        number_column("volume_ml", np.round(units.volumes_ml[order], 1)),
+        number_column("id", units.ids[order].astype(np.int32)),
+    ):
+        table.AddColumn(column)
+    was_modifying = node.StartModify()
+    _replace(node, table)
+    node.SetUseColumnTitleAsColumnHeader(True)
+    for name, title in _titles().items():
+        node.SetColumnTitle(name, title)
+    for name in ("importance", "standard_error", "low_95", "high_95"):
+        node.SetColumnUnitLabel(name, unit_label(answer.unit))
+    node.SetDescription(_("Importance of each unit for {target}, {quantity}").format(**_words(answer)))
+    node.EndModify(was_modifying)
+
+
+def prepare_chart(chart: Any, raises: Any, lowers: Any, bars: Any) -> None:
+    """Makes a chart of two bar series over a table, red above zero and blue below."""
+    for series, column, colour in ((raises, RAISES, POSITIVE_HEX), (lowers, LOWERS, NEGATIVE_HEX)):
+        series.SetPlotType(series.PlotTypeBar)
+        series.SetAndObserveTableNodeID(bars.GetID())
+        series.SetYColumnName(column)
+        series.SetLabelColumnName(UNIT)
+        series.SetColor(*(int(colour[at : at + 2], 16) / 255 for at in (1, 3, 5)))
+        chart.AddAndObservePlotSeriesNodeID(series.GetID())
+    chart.SetXAxisTitle(_("Rank of the unit, as in the table"))
+    chart.SetLegendVisibility(False)  # the colours say what the side of the axis says already
+
+
+def fill_bars(bars: Any, chart: Any, units: UnitAnswers, answer: Answer, places: NDArray) -> None:
+    """Writes the shown units into the chart's table, the strongest first, and names the chart."""
+    values = answer.values[places]
+    table = vtkTable()
+    table.AddColumn(text_column(UNIT, [units.names[place] for place in places]))
+    table.AddColumn(number_column(RAISES, np.maximum(values, 0.0)))
+    table.AddColumn(number_column(LOWERS, np.minimum(values, 0.0)))
+    _replace(bars, table)
+    if chart is not None:
+        words = _words(answer)
+        was_modifying = chart.StartModify()
+        chart.SetTitle(_("Importance for {target}, {quantity}").format(**words))
+        unit = unit_label(answer.unit)
+        chart.SetYAxisTitle(_("Importance ({unit})").format(unit=unit) if unit else _("Importance"))
+        chart.EndModify(was_modifying)
+
+
+def _replace(node: Any, table: Any) -> None:
+    """New content for a table node; the vtkTable stays, so that views and selections on it do, too."""
+    shown = node.GetTable()
+    if shown is None:
+        node.SetAndObserveTable(table)
+        return
+    shown.DeepCopy(table)
+    shown.Modified()
+    node.Modified()
+
+
+def _titles() -> dict[str, str]:
+    return {
+        "rank": _("Rank"),
+        UNIT: _("Unit"),
+        "importance": _("Importance"),
+        "standard_error": _("Standard error"),
+        "low_95": _("95 % from"),
+        "high_95": _("95 % to"),
+        "volume_ml": _("Volume (ml)"),
+        "id": _("Label"),
+    }
+
+
+def _words(answer: Answer) -> dict[str, str]:
+    return {"target": answer.target, "quantity": short_name(answer.quantity)}
+
+
+def _decimals(value: float, half_width: float) -> int:
+    """Decimal places that show two digits of the half width, or three of the value where no error is known."""
+    known = half_width if half_width and math.isfinite(half_width) else abs(value) / 10
+    return max(0, 1 - math.floor(math.log10(known))) if known and math.isfinite(known) else 0

@@ -1,0 +1,106 @@
+"""The table of units: importance with its standard error and volume, strongest first; a chosen row tells its unit."""
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import qt
+from slicer.i18n import tr as _
+
+from SegExplainGui.services import UnitRow
+from SegExplainGui.views.wording import value_unit_words
+from SegExplainLib.report.colours import diverging_rgb, symmetric_limit
+
+SWATCH_PX = 12
+RIGHT_MIDDLE = 0x0082  # Qt::AlignRight | Qt::AlignVCenter as a number: not every PythonQt takes combined flags
+NAME, IMPORTANCE, VOLUME = range(3)
+
+
+class UnitsView:
+    """Fills a QTableWidget and sorts it by the heading that is clicked."""
+
+    def __init__(self, table: Any, *, on_pick: Callable[[int], None]) -> None:
+        self._table, self._on_pick = table, on_pick
+        self._rows: list[UnitRow] = []
+        self._column = IMPORTANCE
+        header = table.horizontalHeader()
+        header.setSectionResizeMode(NAME, qt.QHeaderView.Stretch)
+        header.setSectionResizeMode(IMPORTANCE, qt.QHeaderView.ResizeToContents)
+        header.setSectionResizeMode(VOLUME, qt.QHeaderView.ResizeToContents)
+        header.connect("sectionClicked(int)", self._sort_by)
+        table.connect("itemSelectionChanged()", self._on_selection)
+
+    @property
+    def picked(self) -> int | None:
+        """The chosen unit's id, or None."""
+        chosen = self._table.selectedItems()
+        return self._rows[chosen[0].row()].id if chosen else None
+
+    def show(self, rows: Sequence[UnitRow], *, unit_of_value: str) -> None:
+        """Shows other rows; the chosen unit stays chosen, and nobody is told."""
+        picked = self.picked
+        self._rows = list(rows)
+        words = value_unit_words(unit_of_value)
+        self._table.horizontalHeaderItem(NAME).setText(_("Unit"))
+        self._table.horizontalHeaderItem(IMPORTANCE).setText(
+            _("Importance ({unit})").format(unit=words) if words else _("Importance")
+        )
+        self._table.horizontalHeaderItem(VOLUME).setText(_("ml"))
+        self._draw(picked)
+
+    def _sort_by(self, column: int) -> None:
+        self._column = column
+        self._draw(self.picked)
+
+    def _draw(self, picked: int | None) -> None:
+        self._rows.sort(key=self._sort_key)
+        limit = symmetric_limit([row.importance for row in self._rows] or [0.0])
+        decimals = _decimals(limit)
+        was = self._table.blockSignals(True)
+        self._table.setRowCount(len(self._rows))
+        for at, row in enumerate(self._rows):
+            name = qt.QTableWidgetItem(_swatch(row.importance, limit), row.name)
+            name.setToolTip(row.name)
+            importance = qt.QTableWidgetItem(_value_words(row, decimals))
+            volume = qt.QTableWidgetItem(f"{row.volume_ml:,.1f}")
+            for cell in (importance, volume):
+                cell.setData(qt.Qt.TextAlignmentRole, RIGHT_MIDDLE)
+            for column, cell in ((NAME, name), (IMPORTANCE, importance), (VOLUME, volume)):
+                self._table.setItem(at, column, cell)
+            if row.id == picked:
+                self._table.selectRow(at)
+        if picked not in {row.id for row in self._rows}:
+            self._table.clearSelection()
+        self._table.blockSignals(was)
+
+    def _sort_key(self, row: UnitRow) -> tuple[Any, ...]:
+        if self._column == NAME:
+            return (row.name.lower(), row.id)
+        strength = row.volume_ml if self._column == VOLUME else abs(row.importance)
+        return (-strength if math.isfinite(strength) else 0.0, row.id)
+
+    def _on_selection(self) -> None:
+        if self.picked is not None:
+            self._on_pick(self.picked)
+
+
+def _decimals(limit: float) -> int:
+    """So that the strongest importance has three significant digits."""
+    return min(8, max(0, 2 - math.floor(math.log10(limit))))
+
+
+def _value_words(row: UnitRow, decimals: int) -> str:
+    value = f"{row.importance:+,.{decimals}f}".replace("-", "\u2212")
+    if row.standard_error == 0:
+        return value
+    error = f"{row.standard_error:,.{decimals}f}" if math.isfinite(row.standard_error) else "?"
+    return f"{value} ± {error}"
+
+
+def _swatch(importance: float, limit: float) -> Any:
+    red, green, blue = (round(255 * float(channel)) for channel in diverging_rgb(importance, limit=limit))
+    pixmap = qt.QPixmap(SWATCH_PX, SWATCH_PX)
+    pixmap.fill(qt.QColor(red, green, blue))
+    icon = qt.QIcon(pixmap)
+    icon.addPixmap(pixmap, qt.QIcon.Selected)  # else the style greys the colour of the chosen row
+    return icon
