@@ -121,7 +121,8 @@ class Panel(VTKObservationMixin):
         return ""
 
     def _set_parameters(self, parameters: "Parameters | None") -> None:
-        for view in (self._inputs, self._region, self._result, self._stored, *self._segments):
+        bound: list[Any] = [self._inputs, self._region, self._result, self._stored, *self._segments]
+        for view in bound:
             view.set_parameters(parameters)
 
     def _first_ct(self) -> Any:

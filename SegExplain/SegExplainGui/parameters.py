@@ -5,7 +5,7 @@ What belongs to this machine and not to the scene, such as the model's folder, i
 
 import typing
 from enum import Enum
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from slicer import vtkMRMLMarkupsROINode, vtkMRMLScalarVolumeNode, vtkMRMLSegmentationNode
 from slicer.i18n import tr as _
@@ -161,6 +161,13 @@ class Parameters:
     top_k: Annotated[int, WithinRange(1, 200)] = 20
     sign: Sign = Sign.BOTH
     opacity: Annotated[float, WithinRange(0, 1)] = 1.0
+
+    if TYPE_CHECKING:  # what the decorator adds
+        parameterNode: Any
+
+        def __init__(self, node: Any) -> None: ...
+        def connectGui(self, gui: Any) -> int: ...
+        def disconnectGui(self, tag: int) -> None: ...
 
 
 def request_fields(parameters: Parameters) -> dict[str, Any]:

@@ -76,8 +76,7 @@ class Session:
         self._is_installing = False
         self._wants_no_install = False
         self.talk = WorkerTalk(desktop, self._new_worker)
-        event = slicer.vtkMRMLScene.StartCloseEvent
-        self._close_tag = scene.AddObserver(event, lambda *_: self._scene_closes())
+        self._close_tag: int | None = None
 
     def close(self) -> None:
         """Ends the worker and deletes the exported images; the session can be used again."""
@@ -246,7 +245,13 @@ class Session:
         """
         if self.is_busy:
             raise InvalidRequest(_("An explanation is under way."), _("Wait for its end, or cancel it."))
+
+        def ended(failure: Failure | None) -> None:
+            self._stop_watching()
+            on_end(failure)
+
         folders = self._job_folders()
+        self._watch_scene()
         run = self._run = Run(
             question,
             self.talk.queue,
@@ -256,7 +261,7 @@ class Session:
             job=folders.new_run(),
             on_event=on_event,
             on_result=on_result,
-            on_end=on_end,
+            on_end=ended,
         )
         self.talk.soon(run.start)
         return run
@@ -334,9 +339,21 @@ class Session:
     def forget(self) -> None:
         """Takes back every callback given so far."""
         self.talk.forget()
+        self._stop_watching()
         if self._run is not None:
             self._run.abandon(None)
             self._run = None
+
+    def _watch_scene(self) -> None:
+        """Only while a run is under way: an observer that outlives its use keeps scene and session alive for good."""
+        self._stop_watching()
+        event = slicer.vtkMRMLScene.StartCloseEvent
+        self._close_tag = self.scene.AddObserver(event, lambda *_: self._scene_closes())
+
+    def _stop_watching(self) -> None:
+        if self._close_tag is not None:
+            self.scene.RemoveObserver(self._close_tag)
+            self._close_tag = None
 
     def _scene_closes(self) -> None:
         if self._run is not None:

@@ -45,7 +45,7 @@ class CtGrid:
     @cached_property
     def world_to_ijk(self) -> NDArray[np.float64]:
         """(4, 4) RAS in mm in the world -> fractional index (i, j, k, 1)."""
-        return np.linalg.inv(self.ijk_to_world)
+        return np.linalg.inv(self.ijk_to_world).astype(np.float64)
 
 
 def ct_grid(ct_node: Any) -> CtGrid:
@@ -134,7 +134,7 @@ def _require_ct(node: Any) -> None:
         found = _("holds no image")
     elif scalars.GetNumberOfComponents() != 1:
         found = _("has {count} values at each voxel").format(count=scalars.GetNumberOfComponents())
-    elif min(image.GetDimensions()) < 2:
+    elif image is not None and min(image.GetDimensions()) < 2:
         found = _("has {size} voxels").format(size=" x ".join(map(str, image.GetDimensions())))
     if found:
         raise InvalidRequest(

@@ -43,7 +43,7 @@ def write_nrrd(array: NDArray, ijk_to_ras: NDArray, path: Path) -> None:
         return
     with writing(path, n_bytes=n_bytes) as partial, partial.open("wb") as file:
         file.write(header)
-        file.write(memoryview(array).cast("B"))
+        file.write(array.data.cast("B"))
 
 
 @contextmanager
@@ -72,10 +72,11 @@ def content_name(kind: str, *parts: bytes | NDArray) -> str:
     """A file name that changes with the content and tells nothing of the patient."""
     digest = hashlib.blake2b(digest_size=8)
     for part in parts:
-        if isinstance(part, np.ndarray):
+        if isinstance(part, bytes):
+            digest.update(part)
+        else:
             digest.update(f"{part.dtype} {part.shape}".encode())
-            part = np.ascontiguousarray(part)
-        digest.update(part)
+            digest.update(np.ascontiguousarray(part).data)
     return f"{kind}-{digest.hexdigest()}.nrrd"
 
 

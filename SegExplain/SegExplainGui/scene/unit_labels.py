@@ -113,7 +113,7 @@ def inner_voxel(labels: NDArray, unit_id: int, axes_mm: NDArray) -> NDArray[np.i
 
 def _bounds(labels: NDArray) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """First and one past the last index (k, j, i) of all labels; both 0 when there is none."""
-    along_k = labels.any(axis=0)
+    along_k = np.asarray(labels.any(axis=0))
     planes = labels.reshape(len(labels), -1).any(axis=1), along_k.any(axis=1), along_k.any(axis=0)
     ends = [(found[0], found[-1] + 1) if (found := np.flatnonzero(plane)).size else (0, 0) for plane in planes]
     return np.array([low for low, _high in ends]), np.array([high for _low, high in ends])

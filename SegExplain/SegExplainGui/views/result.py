@@ -101,14 +101,14 @@ class ResultView:
             self._show_nothing()
             return
         cls, quantity = self._ui.shownClassSelector.currentText, quantities[at]
-        view = {"top_k": parameters.top_k, "sign": parameters.sign.value, "opacity": parameters.opacity}
-        wanted = (result.name, cls, quantity, *view.values())
+        top_k, sign, opacity = parameters.top_k, parameters.sign.value, parameters.opacity
+        wanted = (result.name, cls, quantity, top_k, sign, opacity)
         if wanted == self._shown:
             return
         is_other_answer = self._shown is None or self._shown[:3] != wanted[:3]
         with self._message.telling():
             self._shown = wanted
-            result.show(cls, quantity, **view)
+            result.show(cls, quantity, top_k=top_k, sign=sign, opacity=opacity)
             if is_other_answer:
                 self._table.show(result.rows(cls, quantity), unit_of_value=result.unit_of_value(cls, quantity))
             self._say("\n".join(result.sentences))
