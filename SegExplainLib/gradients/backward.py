@@ -159,6 +159,7 @@ class StitchedNetwork(torch.nn.Module):
             graph = self._graph(job, image)
             _add(fused, job, graph.logits)
             self._add_gradient(gradient, job, image, graph, cotangent, on_graph)
+            del graph  # or it would live while the next one is made
         return fused, gradient
 
     def differentiated(
@@ -184,6 +185,7 @@ class StitchedNetwork(torch.nn.Module):
         for job in reversed(self.jobs):
             graph = graphs.pop() if graphs else self._graph(job, image)
             self._add_gradient(gradient, job, image, graph, cotangent, on_graph)
+            del graph
         return fused, gradient
 
     def tile_of(self, job: TileJob, image: torch.Tensor) -> torch.Tensor:

@@ -132,6 +132,7 @@ class StitchedScore(torch.nn.Module):
         return whole
 
 
+@torch.inference_mode(mode=False)
 def stitched_score(
     network: StitchedNetwork,
     case: PreparedCase,
