@@ -128,7 +128,7 @@ def _finish(bed, **given):
 
 
 def _code():
-    return "\n".join(path.read_text(encoding="utf-8") for path in sorted((MODULE / "SegExplainGui").glob("*.py")))
+    return "\n".join(path.read_text(encoding="utf-8") for path in sorted((MODULE / "SegExplainGui").rglob("*.py")))
 
 
 def _widgets():
@@ -265,7 +265,7 @@ def test_a_choice_of_another_version_falls_back_to_the_default(a_panel):
 def test_what_is_said_in_the_panel_can_be_translated(a_panel):
     """No text for people is put into a widget but through ``_()``."""
     shown = ("text", "toolTip", "placeholderText")
-    for path in (MODULE / "SegExplainGui").glob("*.py"):
+    for path in (MODULE / "SegExplainGui").rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Assign) and getattr(node.targets[0], "attr", "") in shown:
                 assert not (isinstance(node.value, ast.Constant) and node.value.value), f"{path.name}:{node.lineno}"

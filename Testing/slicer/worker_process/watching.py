@@ -13,7 +13,7 @@ TERMINAL = ("finished", "failed")
 LONG_ENOUGH_S = 20.0
 
 REPOSITORY = Path(__file__).parents[3]
-START_WORKER = str(REPOSITORY / "SegExplain" / "SegExplainGui" / "start_worker.py")
+START_WORKER = str(REPOSITORY / "SegExplain" / "SegExplainGui" / "worker" / "start_worker.py")
 MISBEHAVING_WORKER = str(Path(__file__).with_name("misbehaving_worker.py"))
 LAUNCHER = str(Path(__file__).with_name("launcher.py"))
 
