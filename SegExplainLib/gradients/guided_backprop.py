@@ -4,6 +4,7 @@ Works on the graph and not on modules: hooks on ``torch.nn.ReLU`` modules, as in
 of nnU-Net), functional calls and modules that are used twice, and then give the plain gradient without a word.
 """
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 
 from SegExplainLib.contract import UnusableModel
 from SegExplainLib.gradients.stitched_score import StitchedScore
-from SegExplainLib.gradients.tile_graph import refused_clearly
+from SegExplainLib.gradients.tile_graph import out_of_place, refused_clearly
 from SegExplainLib.gradients.voxel_estimate import VoxelEstimate, exact_estimate
 from SegExplainLib.players.partition import PlayerPartition
 
@@ -34,6 +35,9 @@ RECTIFIERS = (
     "Hardtanh",  # ReLU6 is one; those that begin below 0 do not count
 )
 """Activations that let positive values through and shut or damp negative ones, by their names in torch's graph."""
+HIDING = ("CopySlices", "DifferentiableGraphBackward")
+"""Parts of a graph that are closed: work in place on a view, and what torch compiled of a script."""
+SAME_VALUE = 1e-2
 SAVED = ("_saved_self", "_saved_result", "_saved_self_or_result")
 """Where torch keeps what went into an activation, or came out of it: the same sign."""
 
@@ -54,13 +58,18 @@ def guided_backprop(
     pass; baselines, budget and tolerance are not used.
 
     Raises:
-        UnusableModel: the graph shows no rectifier, so that this would be the plain gradient.
+        UnusableModel: the graph shows no rectifier, so that this would be the plain gradient, or may hide one.
 
     References:
         Springenberg et al. (2015), Striving for simplicity: the all convolutional net.
     """
-    with torch.jit.optimized_execution(False):  # so that a script's graph shows its activations
-        _, gradient = score.gradient(score.image, on_graph=guide)
+    # In place after an instance norm, as in nnU-Net, an activation hides in torch's graph; so it does in a script.
+    with out_of_place(score.network.network), torch.jit.optimized_execution(False):
+        value, gradient = score.gradient(score.image, on_graph=guide)
+    if not math.isclose(value, score.full_value, rel_tol=SAME_VALUE, abs_tol=1e-6):
+        raise UnusableModel(
+            "The network's output is another when its activations do not work in place.", "Use --method saliency."
+        )
     yield exact_estimate(score, partition, gradient.sum(0), seed=seed)
 
 
@@ -68,9 +77,16 @@ def guide(logits: torch.Tensor) -> None:
     """Hooks every rectifier in the graph behind ``logits``; the hooks go with the graph.
 
     Raises:
-        UnusableModel: there is none.
+        UnusableModel: there is none, or something else may hide one.
     """
-    rectifiers = [node for node in _nodes(logits) if _is_rectifier(node)]
+    nodes = list(_nodes(logits))
+    hiding = next((node.name() for node in nodes if node.name().endswith(HIDING)), None)
+    if hiding is not None:
+        raise UnusableModel(
+            f"The network's graph holds {hiding}, in which an activation may hide that cannot be guided.",
+            "Use --method saliency.",
+        )
+    rectifiers = [node for node in nodes if _is_rectifier(node)]
     with refused_clearly("the network"):
         for node in rectifiers:
             node.register_prehook(_only_for(next(getattr(node, name) for name in SAVED if hasattr(node, name))))

@@ -22,6 +22,10 @@ from SegExplainLib.model.memory import require_memory
 from SegExplainLib.players.partition import PlayerPartition
 
 
+CANCELLED = 1e-4
+"""A mean derivative below this share of the mean size is rounding."""
+
+
 def seg_grad_cam(
     score: StitchedScore,
     partition: PlayerPartition,
@@ -50,7 +54,7 @@ def seg_grad_cam(
             estimate names it.
 
     Raises:
-        InvalidRequest: there is no such layer, or it gives no volume of features.
+        InvalidRequest: there is no such layer, it gives no volume of features, or an instance norm follows it.
         UnusableModel: the layer does not run as a module of its own, or the number does not depend on it.
         OutOfMemory: its features of all tiles do not fit; a deeper layer has fewer.
 
@@ -63,6 +67,7 @@ def seg_grad_cam(
     cotangent = score.number.cotangent(score.full_logits)
     features: list[torch.Tensor] = []
     weights: dict[torch.nn.Module, torch.Tensor] = {}
+    largest_mean = 0.0
     for job in network.jobs:
         found, gradient = _features_and_gradient(network, job, score.image, cotangent, layer)
         if not features:
@@ -72,6 +77,13 @@ def seg_grad_cam(
         features.append(found.cpu())
         mean = gradient.mean(dim=(1, 2, 3)).cpu()
         weights[job.tile_pass.network] = weights.get(job.tile_pass.network, 0.0) + mean
+        largest_mean = max(largest_mean, float(gradient.abs().mean(dim=(1, 2, 3)).max()))
+    if max(float(weight.abs().max()) for weight in weights.values()) <= CANCELLED * largest_mean:
+        raise InvalidRequest(
+            f"The layer {layer} cannot be weighted: the derivatives by its features have mean 0, as they do where an "
+            "instance norm follows and takes the features' own mean away.",
+            "Choose the norm or the activation after it.",
+        )
     maps = [
         torch.einsum("c,ckji->kji", weights[job.tile_pass.network], found.float())
         for job, found in zip(network.jobs, features, strict=True)

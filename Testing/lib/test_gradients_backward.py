@@ -251,10 +251,12 @@ def test_out_of_place_gives_the_same_bits_and_is_undone(an_ensemble_with_flips):
     in_place = [module for module in network.modules() if getattr(module, "inplace", False)]
     assert in_place
     expected = network(tiles)
-    with pytest.raises(KeyError), out_of_place(network):
+    with out_of_place(network):
         assert not any(module.inplace for module in in_place)
         assert torch.equal(network(tiles), expected)
-        raise KeyError
+    assert all(module.inplace for module in in_place)
+    with pytest.raises(RuntimeError), out_of_place(network):
+        network(tiles[:, :, :3])
     assert all(module.inplace for module in in_place)
 
 
