@@ -172,10 +172,15 @@ class TileCache:
         self.runner.warn, self.runner.on_batch = warn, on_batch
 
     def announce(self, coalitions: NDArray[np.bool_]) -> None:
-        """Says which coalitions (n, n_players) will be asked for, so that results that come again are kept."""
+        """Says which coalitions (n, n_players) will be asked for, so that results that come again are kept.
+
+        What an earlier run left, because it was stopped, and nobody announces again makes room.
+        """
         patterns, touched = self._patterns(coalitions)
         for row_patterns, row_touched in zip(patterns, touched):
             self._uses_ahead.update(p for p, is_touched in zip(row_patterns, row_touched) if is_touched)
+        for pattern in [pattern for pattern in self._kept if not self._uses_ahead[pattern]]:
+            self._let_go(pattern)
 
     def fused(self, coalitions: NDArray[np.bool_]) -> Iterator[tuple[NDArray[np.int64], torch.Tensor]]:
         """Yields (row numbers (b,), float32 logits (b, n_channels, k, j, i) of the region's box), block by block.
@@ -248,9 +253,12 @@ class TileCache:
         if self._uses_ahead[pattern] > 0:
             return
         del self._uses_ahead[pattern]
-        change = self._kept.pop(pattern, None)
-        if change is not None:
-            self._kept_bytes -= change.numel() * change.element_size()
+        if pattern in self._kept:
+            self._let_go(pattern)
+
+    def _let_go(self, pattern: Pattern) -> None:
+        change = self._kept.pop(pattern)
+        self._kept_bytes -= change.numel() * change.element_size()
 
     def _run_unperturbed(self, segmenter: Segmenter) -> torch.Tensor:
         everyone = np.ones(

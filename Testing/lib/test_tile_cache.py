@@ -171,3 +171,17 @@ def test_batches_side_by_side_give_the_same_bits_as_one_after_the_other(monkeypa
     np.testing.assert_array_equal(alone.fused(coalitions), together.fused(coalitions))
     assert together.cache.runner._n_workers == 3
     assert together.cache.counts.n_network_tiles == alone.cache.counts.n_network_tiles
+
+
+def test_what_a_stopped_run_kept_does_not_take_the_room_of_the_next():
+    setting = Setting(accumulator_bytes=1, kept_bytes=10_000)
+    first, second = setting.coalitions(30, p=0.9), setting.coalitions(30, seed=5, p=0.9)
+    setting.cache.announce(first)
+    next(setting.cache.fused(first))
+    assert setting.cache._kept
+    setting.cache.start_over(warn=setting.warnings.append, on_batch=lambda: None)
+    setting.cache.announce(second)
+    for coalition, logits in zip(second, setting.fused(second), strict=True):
+        np.testing.assert_allclose(logits, setting.uncached(coalition), atol=1e-4, rtol=0)
+    assert setting.cache._kept == {}
+    assert setting.cache._kept_bytes == 0
