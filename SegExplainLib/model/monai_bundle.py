@@ -88,7 +88,7 @@ class BundleSegmenter:
         self.name = str(metadata.get("name") or folder.resolve().name)
         self.device = device
         self.network = _network(folder, config, device=device, trust=trust)
-        self.passes = (TilePass(self.network),)
+        self.passes: tuple[TilePass, ...] = (TilePass(self.network),)
         self.n_channels = _n_channels(metadata, config, self.network, folder)
         self._decision = _decision(self._postprocessing, self.n_channels, folder)
         self.is_exclusive = self._decision.is_exclusive
