@@ -64,9 +64,24 @@ class SegExplain(ScriptedLoadableModule):
 class SegExplainWidget(ScriptedLoadableModuleWidget):
     """The panel's life in Slicer's window; what it does is in SegExplainGui."""
 
+    panel = session = None  # there once `setup` has succeeded
+    _tags = ()
+
     def setup(self):
-        """Loads the panel when the module is opened for the first time."""
+        """Loads the panel when the module is opened for the first time; says so in its place when it cannot."""
         super().setup()
+        try:
+            self._open()
+        except Exception as error:  # else an empty panel and a traceback in a console that nobody has open
+            import qt
+
+            text = _("SegExplain cannot be opened ({error}). The Python console says more.")
+            label = qt.QLabel(text.format(error=f"{type(error).__name__}: {error}"))
+            label.setWordWrap(True)
+            self.layout.addWidget(label)
+            raise
+
+    def _open(self):
         from SegExplainGui.panel import Panel
 
         root = slicer.util.loadUI(self.resourcePath("UI/SegExplain.ui"))
@@ -84,27 +99,34 @@ class SegExplainWidget(ScriptedLoadableModuleWidget):
 
     def enter(self):
         """Binds the panel to the scene's parameter node, each time the module is shown or a scene was closed."""
+        if self.panel is None:
+            return
         from SegExplainGui.parameters import parameters_of
 
-        self.parameters = parameters_of(self.logic.getParameterNode())
-        self.panel.enter(self.parameters)
+        with self.panel.message.telling():
+            self.parameters = parameters_of(self.logic.getParameterNode())
+            self.panel.enter(self.parameters)
 
     def exit(self):
         """Unbinds it when another module is shown; a run goes on."""
-        self.panel.leave()
+        if self.panel is not None:
+            self.panel.leave()
 
     def cleanup(self):
         """Ends what was started, before the module is reloaded or Slicer closes."""
         for tag in self._tags:
             slicer.mrmlScene.RemoveObserver(tag)
-        self.panel.close()
-        self.session.close()
+        if self.panel is not None:
+            self.panel.close()
+        if self.session is not None:
+            self.session.close()
 
     def onReload(self):
         """Reloads the packages too, not this file alone."""
+        SegExplainLogic.forget_session()
         for name in [name for name in sys.modules if name.partition(".")[0] in OWN_PACKAGES]:
             del sys.modules[name]
-        SegExplainLogic.forget_session()
+        find_library()  # Slicer makes the module's widget anew, not the module, which has found it before
         super().onReload()
 
 

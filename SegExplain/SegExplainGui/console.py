@@ -2,6 +2,8 @@
 
 from collections.abc import Callable
 
+from slicer.i18n import tr as _
+
 from SegExplainGui.run import Run, SceneQuestion
 from SegExplainGui.scene.result import Result
 from SegExplainGui.services import Failure
@@ -29,9 +31,9 @@ def explain(session: Session, question: SceneQuestion, *, callback: Callable[[Ev
     )
     if callback is not None:
         return run
-    while not ends:
+    while not ends and run.is_active:
         session.talk.wait(PAUSE_S)
-    return _result(run, ends[0])
+    return _result(run, ends[0] if ends else Failure(message=_("The session was closed."), kind="Cancelled"))
 
 
 def _show(session: Session, result: Result) -> None:

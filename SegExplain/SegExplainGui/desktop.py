@@ -4,6 +4,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
 
+from slicer.i18n import tr as _
+
+from SegExplainLib.contract import SegExplainError
+
 
 class Desktop(Protocol):
     """The application as seen from the session."""
@@ -12,7 +16,11 @@ class Desktop(Protocol):
         """Whether the user agrees."""
 
     def open_file(self, path: Path) -> None:
-        """Opens a file in the user's own program for it."""
+        """Opens a file in the user's own program for it.
+
+        Raises:
+            SegExplainError: no program took it.
+        """
 
     def repeat(self, callback: Callable[[], None], *, every_s: float) -> Callable[[], None]:
         """Calls back again and again from the event loop; gives what stops it."""
@@ -34,17 +42,26 @@ class SlicerDesktop:
         """Opens the file in the browser or whatever is set for it."""
         import qt
 
-        qt.QDesktopServices.openUrl(qt.QUrl.fromLocalFile(str(path)))
+        if not qt.QDesktopServices.openUrl(qt.QUrl.fromLocalFile(str(path))):
+            raise SegExplainError(
+                _("No program on this computer opens {path}.").format(path=path), _("Open it in a browser by hand.")
+            )
 
     def repeat(self, callback: Callable[[], None], *, every_s: float) -> Callable[[], None]:
         """A QTimer."""
         import qt
 
-        timer: Any = qt.QTimer()
+        # With a parent: else Python would delete the timer as soon as it is let go, which may be in its own signal.
+        timer: Any = qt.QTimer(qt.QCoreApplication.instance())
         timer.setInterval(round(1000 * every_s))
         timer.connect("timeout()", callback)
         timer.start()
-        return timer.stop
+
+        def stop() -> None:
+            timer.stop()
+            timer.deleteLater()
+
+        return stop
 
     def stay_responsive(self) -> None:
         """Runs the event loop once."""

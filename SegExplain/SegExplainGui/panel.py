@@ -177,8 +177,12 @@ class Panel(VTKObservationMixin):
             self._soon.start()
 
     def _refresh(self) -> None:
-        if self._parameters is None:
+        if self._parameters is None or self._scene.IsBatchProcessing():  # as a scene half loaded: its end is heard
             return
+        with self.message.telling():
+            self._refresh_views()
+
+    def _refresh_views(self) -> None:
         can_ask = not self._status.reason() and not self._services.is_busy
         self._inputs.refresh(can_ask=can_ask)
         self._region.refresh(self._inputs.use(), can_ask=can_ask and not self._inputs.reason())

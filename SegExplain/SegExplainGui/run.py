@@ -1,5 +1,6 @@
 """One explanation, from the scene to nodes: export, ask the worker, show what comes, end cleanly however it ends."""
 
+import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -20,6 +21,8 @@ from SegExplainLib.contract import (
     ResultManifest,
     SegExplainError,
 )
+
+LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, eq=False)
@@ -140,6 +143,9 @@ class Run:
             self._ask()
         except SegExplainError as error:
             self._end(Failure.of_error(error))
+        except Exception as error:  # whatever it is: a run that never ends would lock the panel
+            LOG.exception("A question could not be asked.")
+            self._end(Failure.of_unexpected(error))
 
     def _ask(self) -> None:
         def warn(text: str) -> None:
@@ -173,16 +179,17 @@ class Run:
     def _heard(self, event: Event) -> None:
         if not self.is_active:
             return
-        self._on_event(event)
         try:
+            self._on_event(event)
             if event.event == "partial":
                 self._show(self._job / "partial" / "units.nrrd", self._job / "partial" / "players.csv")
             elif event.event == "finished":
                 self._finish(Path(event.path))
         except SegExplainError as error:
             self._stop_for(Failure.of_error(error), event)
-        except (OSError, ValueError, RuntimeError) as error:
-            self._stop_for(Failure(message=f"{type(error).__name__}: {error}", kind=type(error).__name__), event)
+        except Exception as error:  # as in `start`
+            LOG.exception("A worker's event could not be shown.")
+            self._stop_for(Failure.of_unexpected(error), event)
         if event.event in ("finished", "failed"):
             self._end(self.failure or (Failure.of_event(event) if event.event == "failed" else None))
 

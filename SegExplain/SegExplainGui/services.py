@@ -1,12 +1,15 @@
 """What the panel asks of the rest of the module, and what comes back; the panel itself starts and computes nothing.
 
-Standard library only. Nothing here waits: an answer comes through a callback, on the main thread, at most once, and
+Nothing here waits: an answer comes through a callback, on the main thread, at most once, and
 never before the call has returned. A callback belongs to one call: `Services.forget` takes all of them back.
 """
 
+import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
+
+from slicer.i18n import tr as _
 
 from SegExplainLib.contract import Event, SegExplainError
 
@@ -41,6 +44,16 @@ class Failure:
     def of_error(cls, error: SegExplainError) -> "Failure":
         """What an error says that was raised on this side."""
         return cls(message=error.message, hint=error.hint, kind=type(error).__name__)
+
+    @classmethod
+    def of_unexpected(cls, error: Exception) -> "Failure":
+        """What to say of an error that nobody foresaw: a traceback in a console is nothing that a user looks for."""
+        return cls(
+            message=_("Something unexpected went wrong: {error}").format(error=str(error) or type(error).__name__),
+            hint=_("Please report it with the text under Show log."),
+            kind=type(error).__name__,
+            log="".join(traceback.format_exception(error)),
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

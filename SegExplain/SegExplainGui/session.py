@@ -97,6 +97,7 @@ class Session:
         """Takes another Python for the worker, from the next question on; empty: find one."""
         if path != self._python:
             self._python = path
+            self._stop_run(_("Another Python was chosen while an explanation was under way; it was stopped."))
             self.talk.close()
 
     def check(self, on_answer: Callable[[Installation], None], on_failure: OnFailure) -> None:
@@ -141,6 +142,9 @@ class Session:
                 failure = Failure(message=_("Nothing was installed."), kind="Cancelled")
         except SegExplainError as error:
             failure = Failure.of_error(error)
+        except Exception as error:  # whatever it is: an installation that never ends would lock the panel
+            LOG.exception("The installation failed.")
+            failure = Failure.of_unexpected(error)
         finally:
             self._is_installing = False
         on_end(failure)
@@ -356,11 +360,11 @@ class Session:
             self._close_tag = None
 
     def _scene_closes(self) -> None:
+        self._stop_run(_("The scene was closed while an explanation was under way; it was stopped."))
+
+    def _stop_run(self, reason: str) -> None:
         if self._run is not None:
-            failure = Failure(
-                message=_("The scene was closed while an explanation was under way; it was stopped."), kind="Cancelled"
-            )
-            self._run.abandon(failure)
+            self._run.abandon(Failure(message=reason, kind="Cancelled"))
             self._run = None
 
     def _job_folders(self) -> JobFolders:

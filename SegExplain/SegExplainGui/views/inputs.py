@@ -1,5 +1,6 @@
 """Choosing the network and the label: lists that come from this machine and from the network itself."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -96,7 +97,7 @@ class InputsView:
         recent = [
             ModelChoice(model=folder, label=_short(folder), detail=folder)
             for folder in self._machine.recent_models
-            if Path(folder).is_dir() or folder == self._machine.model
+            if os.path.isdir(folder) or folder == self._machine.model  # a folder that may not be read is none
         ]
         found = list(self._services.models())
         known = {choice.model for choice in found}
@@ -124,7 +125,7 @@ class InputsView:
             self._on_change()
 
     def _choose_folder(self) -> None:
-        start = self._machine.model if Path(self._machine.model).is_dir() else ""
+        start = self._machine.model if os.path.isdir(self._machine.model) else ""
         folder = qt.QFileDialog.getExistingDirectory(self._ui.modelFolderButton, _("Folder of the network"), start)
         if folder:
             self._machine.remember_model(folder)

@@ -1,7 +1,6 @@
 """The one place in the panel where something is said: an error with its hint and log, or a note."""
 
 import logging
-import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -58,15 +57,9 @@ class MessageView:
             yield
         except SegExplainError as error:
             self.show_failure(Failure.of_error(error))
-        except Exception as error:  # the outermost place: a traceback in the console is nothing a user looks for
+        except Exception as error:  # the outermost place
             LOG.exception("Unexpected error in SegExplain's panel")
-            self.show_failure(
-                Failure(
-                    message=_("Something unexpected went wrong: {error}").format(error=error or type(error).__name__),
-                    hint=_("Please report it with the text under Show log."),
-                    log=traceback.format_exc(),
-                )
-            )
+            self.show_failure(Failure.of_unexpected(error))
 
     def _show(self, text: str, icon: Any, *, log: str) -> None:
         ui = self._ui

@@ -114,7 +114,8 @@ class RegionView:
                 what = [] if failure.kind == "Cancelled" else [failure.message, failure.hint]
                 self._say("\n".join(part for part in (size_text, *what) if part))
 
-        self._services.preview(self._parameters, self._use, on_answer=answered, on_failure=failed)
+        with self._message.telling():
+            self._services.preview(self._parameters, self._use, on_answer=answered, on_failure=failed)
 
     def _on_new(self) -> None:
         with self._message.telling():

@@ -27,6 +27,7 @@ class ResultView:
         self._answers: dict[str, list[str]] = {}
         self._shown: tuple[Any, ...] | None = None
         self._brought: ShownResult | None = None
+        self._arrived: ShownResult | None = None
         self._table = UnitsView(ui.unitsTable, on_pick=self._on_pick)
         self._export = ResultExport(ui, services, machine, message=message, chosen=lambda: self.chosen)
         ui.resultSelector.connect("currentIndexChanged(int)", self._on_chosen)
@@ -42,21 +43,25 @@ class ResultView:
         return self._results[at] if 0 <= at < len(self._results) else None
 
     def set_parameters(self, parameters: "Parameters | None") -> None:
-        """Binds other parameters, or none; the results are those of the scene then."""
+        """Binds other parameters, or none; a result that came in between is shown like any new one."""
         self._parameters = parameters
         self._shown = None
         self.refresh()
+        arrived, self._arrived = self._arrived, self._arrived if parameters is None else None
+        if arrived in self._results:
+            self.show_result(arrived)
 
     def refresh(self) -> None:
         """Follows the scene: results that came or went, and how they are to be shown."""
         results = list(self._services.results()) if self._parameters is not None else []
         if results != self._results:
-            self._show_results(results, self.chosen)
+            self._show_results(results, self.chosen or self._brought)
         self._show_chosen()
 
     def show_result(self, result: ShownResult) -> None:
-        """Shows a result that has just come or changed."""
+        """Shows a result that has just come or changed; while another module is open, it waits for the user."""
         if self._parameters is None:
+            self._arrived = result
             return
         self._show_results(list(self._services.results()), result)
         self._shown = None
@@ -146,12 +151,13 @@ class ResultView:
                 self._services.bring_to_views(result)
                 self._brought = result
 
-    def _on_pick(self, unit_id: int) -> None:
+    def _on_pick(self, unit_id: int | None) -> None:
         result = self.chosen
         if result is not None:
             with self._message.telling():
                 result.highlight(unit_id)
-                self._services.jump_to(result, unit_id)
+                if unit_id is not None:
+                    self._services.jump_to(result, unit_id)
 
     def _on_remove(self) -> None:
         result = self.chosen

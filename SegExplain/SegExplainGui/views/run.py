@@ -51,7 +51,8 @@ class RunView:
         if self.is_running:
             self._ui.explainButton.enabled = False
             self._say(_("Stopping..."))
-            self._services.cancel()
+            with self._message.telling():
+                self._services.cancel()
             return
         with self._message.telling():
             started = self._on_start()

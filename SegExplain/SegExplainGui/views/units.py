@@ -19,7 +19,7 @@ NAME, IMPORTANCE, VOLUME = range(3)
 class UnitsView:
     """Fills a QTableWidget and sorts it by the heading that is clicked."""
 
-    def __init__(self, table: Any, *, on_pick: Callable[[int], None]) -> None:
+    def __init__(self, table: Any, *, on_pick: Callable[[int | None], None]) -> None:
         self._table, self._on_pick = table, on_pick
         self._rows: list[UnitRow] = []
         self._column = IMPORTANCE
@@ -80,8 +80,7 @@ class UnitsView:
         return (-strength if math.isfinite(strength) else 0.0, row.id)
 
     def _on_selection(self) -> None:
-        if self.picked is not None:
-            self._on_pick(self.picked)
+        self._on_pick(self.picked)
 
 
 def _decimals(limit: float) -> int:

@@ -1,5 +1,6 @@
 """Talk with the worker from the application's event loop: questions go out, answers come back on the main thread."""
 
+import logging
 import time
 from collections.abc import Callable
 from typing import Any
@@ -10,6 +11,7 @@ from SegExplainGui.worker.client import Worker
 from SegExplainGui.worker.question_queue import QuestionQueue
 from SegExplainLib.contract import Command, Event
 
+LOG = logging.getLogger(__name__)
 POLL_EVERY_S = 0.1
 
 
@@ -41,7 +43,11 @@ class WorkerTalk:
 
         def heard(event: Event) -> None:
             if event.event == "finished":
-                on_data(event.data)
+                try:
+                    on_data(event.data)
+                except Exception as error:  # whatever it is: who asked must not wait for ever
+                    LOG.exception("An answer of the worker could not be taken.")
+                    on_failure(Failure.of_unexpected(error))
             elif event.event == "failed":
                 on_failure(Failure.of_event(event))
 
