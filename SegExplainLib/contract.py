@@ -158,8 +158,9 @@ class ExplainRequest:
     def with_paths_from(self, folder: Path) -> Self:
         """The request with every path that exists below ``folder`` made absolute, a mask ROI's too."""
         found = {name: _absolute(getattr(self, name), folder) for name in ("ct", "model", "organs", "reference")}
-        if self.roi.startswith("mask:"):
-            found["roi"] = "mask:" + _absolute(self.roi.removeprefix("mask:"), folder)
+        kind, _, rest = self.roi.partition(":")
+        if kind.strip() == "mask":
+            found["roi"] = "mask:" + _absolute(rest.strip(), folder)
         return replace(self, **found)  # type: ignore[arg-type]
 
     @classmethod
@@ -181,8 +182,9 @@ class ExplainRequest:
 
 def _absolute(path: str, folder: Path) -> str:
     try:
-        return str((folder / path).resolve()) if path and (folder / path).exists() else path
-    except OSError:  # a name that no file can have: the reader says so
+        # Links are not followed: what a file is called says of what kind it is.
+        return str((folder / path).absolute()) if path and (folder / path).exists() else path
+    except (OSError, ValueError):  # a name that no file can have: the reader says so
         return path
 
 
@@ -362,8 +364,8 @@ class Command:
         """The command of a line.
 
         Raises:
-            InvalidRequest: the line is not a JSON object, or holds no such command, an unknown key, or a value of the
-                wrong type.
+            InvalidRequest: the line is not a JSON object, or holds no such command, an unknown key, a value of the wrong
+                type, or no job to explain.
         """
         try:
             given = json.loads(line)
@@ -377,4 +379,6 @@ class Command:
                 raise InvalidRequest(f"The command's {entry.name} is {value!r:.80}; expected {kind_name}.")
         if command.command not in COMMANDS:
             raise InvalidRequest(f"The worker has no command {command.command!r}.", f"One of {', '.join(COMMANDS)}.")
+        if command.command == "explain" and not command.job:
+            raise InvalidRequest("The command explain names no job folder.", "Give it as job.")
         return command

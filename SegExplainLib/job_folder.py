@@ -1,11 +1,10 @@
 """Serve a job folder: ``request.json`` in, ``events.jsonl`` and ``results/`` out; for a shell, a cluster, Slicer."""
 
-import contextlib
 import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from typing import TextIO, TypeVar
+from typing import TypeVar
 
 from SegExplainLib.atomic import DISK_FULL, raise_if_disk_full
 from SegExplainLib.contract import (
@@ -24,29 +23,37 @@ Answer = TypeVar("Answer")
 
 RESULTS = "results"
 PARTIAL = "partial"
+EVENTS_JSONL = "events.jsonl"
 
 
 class EventFile:
-    """A listener that passes each event on and appends it to an open file as one line of JSON."""
+    """A listener that passes each event on and appends it to a file as one line of JSON.
 
-    def __init__(self, file: TextIO, listener: Listener | None = None) -> None:
-        self._file = file
+    The file is opened for each event: it is found out at once that its folder has gone, and nobody has to wait for the
+    end of the run to move it.
+    """
+
+    def __init__(self, path: Path, listener: Listener) -> None:
+        self._path = path
         self._listener = listener
 
     def __call__(self, event: Event) -> None:
         """Writes the event at once, so that a reader of the file sees it.
 
         Raises:
-            OutOfDisk: the disk is full; the listener has been told all the same.
+            OutOfDisk: the disk is full.
+            InvalidRequest: the file cannot be written to. The listener has been told all the same.
         """
-        if self._listener is not None:
-            self._listener(event)
+        self._listener(event)
         try:
-            self._file.write(event.to_json_line() + "\n")
-            self._file.flush()
+            with self._path.open("a", encoding="utf-8") as file:
+                file.write(event.to_json_line() + "\n")
         except OSError as error:
-            raise_if_disk_full(error, Path(self._file.name).parent)
-            raise
+            raise_if_disk_full(error, self._path.parent)
+            raise InvalidRequest(
+                f"{self._path} cannot be written to ({error.strerror or error}).",
+                "Give a job folder that can be written to, and leave it there until the run has ended.",
+            ) from error
 
 
 def job_request(job: Path) -> ExplainRequest:
@@ -93,20 +100,12 @@ def run_job(
 
         return explain(request, job / RESULTS, progress=progress, resume=resume, warm=warm, partial_to=job / PARTIAL)
 
-    with _job_events(job, listener) as tell:
-        progress.listener = tell
-        finished = Event(event="finished", path=str(job / RESULTS))
-        return answered(explained, lambda _manifest: finished, tell=tell, progress=progress, path=str(job))
-
-
-@contextlib.contextmanager
-def _job_events(job: Path, listener: Listener | None) -> Iterator[Listener]:
-    """What is told of a job goes here."""
-    if not job.is_dir():
-        yield listener or (lambda _event: None)
-        return
-    with (job / "events.jsonl").open("a", encoding="utf-8") as file:
-        yield EventFile(file, listener)
+    tell = listener or (lambda _event: None)
+    if job.is_dir():
+        tell = EventFile(job / EVENTS_JSONL, tell)
+    progress.listener = tell
+    finished = Event(event="finished", path=str(job / RESULTS))
+    return answered(explained, lambda _manifest: finished, tell=tell, progress=progress, path=str(job))
 
 
 def answered(

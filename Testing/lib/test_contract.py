@@ -5,10 +5,10 @@ import math
 from dataclasses import replace
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from SegExplainLib.contract import COMMANDS, EVENTS, Command, Event, InvalidRequest
+from SegExplainLib.contract import COMMANDS, EVENTS, Command, Event, ExplainRequest, InvalidRequest
 
 JSON_VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
@@ -106,6 +106,7 @@ def test_a_forecast_that_is_no_number_is_left_out(number):
 
 @given(st.sampled_from(COMMANDS), COUNTS, TEXTS, st.booleans(), DATA)
 def test_a_command_comes_back_from_its_line_as_it_was(name, number, job, resume, request):
+    assume(name != "explain" or job)
     command = Command(command=name, id=number, job=job, resume=resume, request=request)
     line = command.to_json_line()
     assert "\n" not in line
@@ -144,3 +145,12 @@ def test_events_and_commands_are_values():
     event = Event(event="progress", done=1)
     assert replace(event, done=2) != event
     assert replace(event, done=1) == event
+
+
+def test_paths_below_a_folder_are_made_absolute_and_links_keep_their_names(tmp_path):
+    (tmp_path / "f00d").write_text("voxels")
+    (tmp_path / "ct.nrrd").symlink_to(tmp_path / "f00d")
+    request = ExplainRequest(ct="ct.nrrd", model="totalsegmentator:297", target="liver", roi="mask: ct.nrrd")
+    found = request.with_paths_from(tmp_path)
+    assert (found.ct, found.roi) == (str(tmp_path / "ct.nrrd"), f"mask:{tmp_path / 'ct.nrrd'}")
+    assert (found.model, found.organs) == ("totalsegmentator:297", "")
