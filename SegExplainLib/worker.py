@@ -119,22 +119,24 @@ class Server:
         command, progress = asked.command, asked.progress
 
         def tell(event: Event) -> None:
+            if event.event in ("finished", "failed"):  # who has read this and cancels means the next command
+                self._unanswered.remove(asked)
             self._tell(replace(event, id=command.id))
 
         progress.listener = tell
+        is_spoilt = False
         try:
             if command.command == "explain":
                 run_job(Path(command.job), listener=tell, progress=progress, resume=command.resume, warm=self._warm)
             else:
                 answered(lambda: self._data(command, progress), _finished_with, tell=tell, progress=progress)
         except SegExplainError as error:
-            if isinstance(error, OutOfMemory):
-                self._free_memory()
+            is_spoilt = isinstance(error, OutOfMemory)
         except Exception:
             traceback.print_exc()
+            is_spoilt = True
+        if is_spoilt:  # the error has gone by now, and with it what its traceback held
             self._free_memory()
-        finally:
-            self._unanswered.remove(asked)
 
     def _data(self, command: Command, progress: Progress) -> dict[str, Any]:
         """The answer to a question that is no explanation."""

@@ -1,5 +1,6 @@
 import csv
 import json
+import shutil
 import time
 from dataclasses import asdict, replace
 
@@ -8,7 +9,7 @@ import pytest
 import SimpleITK as sitk
 from worker_client import WorkerClient, job_events, make_job
 
-from SegExplainLib.contract import Cancelled, ExplainRequest, OutOfDisk, OutOfMemory, UnusableModel
+from SegExplainLib.contract import Cancelled, ExplainRequest, InvalidRequest, OutOfDisk, OutOfMemory, UnusableModel
 from SegExplainLib.job_folder import failure, run_job
 
 
@@ -128,7 +129,7 @@ def test_lines_that_are_no_commands_are_told_and_do_no_harm(a_worker):
     ("command", "fields", "kind", "says"),
     [
         ("explain", {"job": "/nowhere/job"}, "InvalidRequest", "no job folder"),
-        ("explain", {}, "InvalidRequest", "request.json"),
+        ("explain", {}, "InvalidRequest", "no job"),
         ("preview", {"request": {"ct": "a"}}, "InvalidRequest", "lacks"),
         ("preview", {"request": {"ct": "a", "model": "m", "target": "t", "roi": "r", "x": 1}}, "InvalidRequest", "x"),
         ("describe", {"request": {"modle": "a"}}, "InvalidRequest", "modle"),
@@ -208,6 +209,80 @@ worker.serve()
     assert not any(b"\r" in line for line in client.lines)
     assert "printed" in client.log
     assert "written" in client.log
+
+
+def test_a_cancel_after_an_answer_stops_the_next_command_and_not_the_one_that_was_answered():
+    code = """
+import io, sys, threading, time
+import SegExplainLib.doctor as doctor, SegExplainLib.worker as worker
+doctor.findings, doctor.missing_packages = (lambda: iter(())), list
+ended = {1: threading.Event(), 2: threading.Event()}
+class SlowPipe(io.StringIO):
+    def write(self, line):
+        print(line, end="", flush=True)
+        for number in ended:
+            if f'"id": {number},' in line and "started" not in line:
+                ended[number].set()
+                time.sleep(0.3)
+def lines():
+    yield b'{"command": "check", "id": 1}'
+    ended[1].wait(20)
+    yield b'{"command": "check", "id": 2}'
+    yield b'{"command": "cancel"}'
+    ended[2].wait(20)
+worker.Server(SlowPipe()).serve(lines())
+"""
+    client = WorkerClient(program=("-c", code))
+    told = [event for event in client.until("finished", "failed", id=2) if event.event in ("finished", "failed")]
+    client.end()
+    assert [(event.id, event.event) for event in told] == [(1, "finished"), (2, "failed")]
+    assert told[1].kind == "Cancelled"
+
+
+def test_what_an_error_held_is_gone_before_memory_is_given_back():
+    code = """
+import weakref
+import SegExplainLib.doctor as doctor, SegExplainLib.worker as worker
+class Large: pass
+def broken():
+    global seen
+    large = Large()
+    seen = weakref.ref(large)
+    raise MemoryError
+    yield
+doctor.findings, doctor.missing_packages = broken, list
+worker.WarmState.clear = lambda self: print("still held" if seen() else "let go")
+worker.serve()
+"""
+    client = WorkerClient(program=("-c", code))
+    assert client.answer("check")[-1].kind == "OutOfMemory"
+    assert client.end() == 0
+    assert "let go" in client.log
+
+
+def test_a_job_folder_that_cannot_be_written_to_is_a_failure_that_is_told(tmp_path):
+    job = make_job(tmp_path / "job", ExplainRequest(ct="none.nrrd", model="m", target="t", roi="ijk:0,1,0,1,0,1"))
+    (job / "events.jsonl").mkdir()
+    heard = []
+    with pytest.raises(InvalidRequest, match="cannot be written to"):
+        run_job(job, listener=heard.append)
+    assert kinds_of(heard) == ["started", "failed"]
+    assert "cannot be written to" in heard[-1].message
+
+
+def test_a_job_folder_that_goes_away_ends_the_run(tmp_path):
+    job = make_job(tmp_path / "job", ExplainRequest(ct="none.nrrd", model="m", target="t", roi="ijk:0,1,0,1,0,1"))
+    heard = []
+
+    def listener(event):
+        heard.append(event)
+        if event.event == "started":
+            shutil.rmtree(job)
+
+    with pytest.raises(InvalidRequest, match="cannot be written to"):
+        run_job(job, listener=listener)
+    assert kinds_of(heard) == ["started", "failed"]
+    assert not job.exists()
 
 
 def test_work_that_does_not_stop_ends_with_its_process():
