@@ -17,6 +17,7 @@ from SegExplainLib.players.supervoxels import cell_volume_ml
 from SegExplainLib.progress import Progress
 from SegExplainLib.question import OpenGame, Opening, needs_organs, opened_segmenter
 from SegExplainLib.question_keys import QuestionKeys, model_key
+from SegExplainLib.roi import OrganSegment, parse_roi
 from SegExplainLib.warm import Key, WarmState
 
 SLOWER = 1.25
@@ -72,7 +73,7 @@ def preview(given: Mapping[str, Any], *, progress: Progress, warm: WarmState) ->
     ct, network_input = opening.ct_and_input(segmenter)
     has_organs = bool(request.organs) or warm.at_hand(keys.organs) is not None
     organ_map = opening.organ_map(ct, segmenter, network_input) if has_organs else None
-    if organ_map is None and request.roi.startswith("segment:"):
+    if organ_map is None and isinstance(parse_roi(request.roi), OrganSegment):
         with progress.stage("find region"):
             raise InvalidRequest(
                 "The region is an organ of the model's own prediction, which has not been made yet.",

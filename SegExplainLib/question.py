@@ -23,7 +23,7 @@ from SegExplainLib.players.partition import PlayerPartition
 from SegExplainLib.players.supervoxels import fcc_players
 from SegExplainLib.progress import Progress
 from SegExplainLib.question_keys import QuestionKeys
-from SegExplainLib.roi import roi_mask
+from SegExplainLib.roi import OrganSegment, parse_roi, roi_mask
 from SegExplainLib.volume import Volume, resampled_nearest
 from SegExplainLib.volume_io import read_ct, read_mask
 from SegExplainLib.warm import Item, Key, WarmState
@@ -130,7 +130,7 @@ def opened_segmenter(request: ExplainRequest, key: Key, warm: WarmState, progres
 
 def needs_organs(request: ExplainRequest) -> bool:
     """Whether an organ map decides the units or the region."""
-    return bool(request.organs) or request.units != "fcc" or request.roi.startswith("segment:")
+    return bool(request.organs) or request.units != "fcc" or isinstance(parse_roi(request.roi), OrganSegment)
 
 
 def chosen_device(name: str) -> torch.device:

@@ -8,6 +8,7 @@ from typing import Self
 from SegExplainLib.contract import ExplainRequest
 from SegExplainLib.images.label_names import lists_beside
 from SegExplainLib.model.totalsegmentator import PREFIX, totalsegmentator_model
+from SegExplainLib.roi import MaskFile, OrganSegment, parse_roi
 from SegExplainLib.warm import Key
 
 SEPARATE_HEADERS = (".nhdr", ".mhd")
@@ -44,14 +45,19 @@ class QuestionKeys:
 
     @classmethod
     def of(cls, request: ExplainRequest) -> Self:
-        """The keys of a request whose paths are absolute; the files are looked at, not read."""
+        """The keys of a request whose paths are absolute; the files are looked at, not read.
+
+        Raises:
+            InvalidRequest: the region is of no known form.
+        """
         model = model_key(request)
         ct = Key("ct", (stamp(request.ct),))
         network_input = Key("network input", (), (model, ct))
         body = Key("body", (), (network_input,))
         organs = Key("organs", (_organs_stamp(request.organs),), () if request.organs else (network_input,))
-        of_organ = (organs,) if request.roi.startswith("segment:") else ()
-        mask = request.roi.removeprefix("mask:") if request.roi.startswith("mask:") else ""
+        roi = parse_roi(request.roi)
+        of_organ = (organs,) if isinstance(roi, OrganSegment) else ()
+        mask = str(roi.path) if isinstance(roi, MaskFile) else ""
         case = Key("case", (request.roi, stamp(mask)), (network_input, *of_organ))
         of_organs = () if request.units == "fcc" else (organs,)
         edge_mm = 0.0 if request.units == "organs" else request.unit_mm
@@ -76,7 +82,7 @@ def stamp(path: str) -> Hashable:
         return ()
     place = Path(path).expanduser()
     if place.suffix.lower() in SEPARATE_HEADERS:
-        return tuple(_file_stamp(file) for file in sorted(place.parent.glob("*")))
+        return str(place), tuple(_file_stamp(file) for file in sorted(place.parent.glob("*")))
     return str(place), tuple(_file_stamp(file) for file in (_files_below(place) if place.is_dir() else [place]))
 
 

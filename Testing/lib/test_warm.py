@@ -94,6 +94,25 @@ def test_a_reference_mask_ties_the_game_to_its_class(a_question):
     assert QuestionKeys.of(one).game != QuestionKeys.of(replace(one, target="liver")).game
 
 
+@pytest.mark.parametrize("suffix", [".nhdr", ".mhd"])
+def test_two_headers_in_one_folder_are_two_images(a_question, tmp_path, suffix):
+    for name in ("one", "other"):
+        (tmp_path / f"{name}{suffix}").write_text(name, encoding="utf-8")
+    one, other = (replace(a_question, ct=str(tmp_path / f"{name}{suffix}")) for name in ("one", "other"))
+    assert QuestionKeys.of(one).ct != QuestionKeys.of(other).ct
+
+
+def test_a_region_is_looked_at_as_it_is_read_blanks_or_not(a_question, tmp_path):
+    (tmp_path / "mask.nrrd").write_text("a", encoding="utf-8")
+    request = replace(a_question, roi="mask: mask.nrrd").with_paths_from(tmp_path)
+    before = QuestionKeys.of(request).case
+    (tmp_path / "mask.nrrd").write_text("another", encoding="utf-8")
+    assert QuestionKeys.of(request).case != before
+    blank = replace(a_question, roi=" segment: kidney_right", organs="", units="fcc")
+    assert question.needs_organs(blank)
+    assert QuestionKeys.of(blank).organs in QuestionKeys.of(blank).case.made_from
+
+
 def test_another_question_about_the_same_units_runs_no_tile_and_answers_as_a_cold_run(
     a_question, the_first_run, tmp_path
 ):
