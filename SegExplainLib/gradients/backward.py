@@ -143,8 +143,8 @@ class StitchedNetwork(torch.nn.Module):
 
     def pulled_back(
         self, image: torch.Tensor, cotangent: torch.Tensor, *, on_graph: OnGraph | None = None
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Fused logits, and the derivative of their product with ``cotangent``: every tile once forward and backward.
+    ) -> tuple[float, torch.Tensor]:
+        """Fused logits times ``cotangent``, and the derivative of that: every tile once forward and backward.
 
         Args:
             image: float32 (channels, k, j, i) of the reach.
@@ -152,26 +152,32 @@ class StitchedNetwork(torch.nn.Module):
             on_graph: Is given the logits of each pass before its graph is followed back.
 
         Returns:
-            (n_channels, k, j, i) of the box; float32 (channels, k, j, i) of the reach, on the image's device.
+            The product, summed; float32 (channels, k, j, i) of the reach, on the image's device.
         """
-        fused, gradient = self._zero_logits(), torch.zeros_like(image, dtype=torch.float32)
+        product, gradient = 0.0, torch.zeros_like(image, dtype=torch.float32)
         for job in self.jobs:
             graph = self._graph(job, image)
-            _add(fused, job, graph.logits)
-            self._add_gradient(gradient, job, image, graph, cotangent, on_graph)
+            weighted = cotangent[:, *job.in_box] * job.share
+            product += float((graph.logits.detach().float() * weighted).sum(dtype=torch.float64))
+            self._add_gradient(gradient, job, image, graph, weighted, on_graph)
             del graph  # or it would live while the next one is made
-        return fused, gradient
+        return product, gradient
 
     def differentiated(
         self,
         image: torch.Tensor,
-        cotangent_of: Callable[[torch.Tensor], torch.Tensor],
+        replace_by_derivative: Callable[[torch.Tensor], float],
         *,
         on_graph: OnGraph | None = None,
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """As `pulled_back`, with a cotangent that depends on all fused logits: every tile runs forward before.
+    ) -> tuple[float, torch.Tensor]:
+        """A number that depends on all fused logits, and its derivative: every tile runs forward once more before.
 
         The last ``kept_graphs`` passes of the way forward keep their graphs for the way back.
+
+        Args:
+            image: float32 (channels, k, j, i) of the reach.
+            replace_by_derivative: Gives the number for fused logits, and overwrites them with its derivative.
+            on_graph: As for `pulled_back`.
         """
         n_streamed = max(0, len(self.jobs) - self.kept_graphs)
         fused, gradient = self._zero_logits(), torch.zeros_like(image, dtype=torch.float32)
@@ -181,12 +187,12 @@ class StitchedNetwork(torch.nn.Module):
         for job in self.jobs[n_streamed:]:
             graphs.append(self._graph(job, image))
             _add(fused, job, graphs[-1].logits)
-        cotangent = cotangent_of(fused)
+        number = replace_by_derivative(fused)
         for job in reversed(self.jobs):
             graph = graphs.pop() if graphs else self._graph(job, image)
-            self._add_gradient(gradient, job, image, graph, cotangent, on_graph)
+            self._add_gradient(gradient, job, image, graph, fused[:, *job.in_box] * job.share, on_graph)
             del graph
-        return fused, gradient
+        return number, gradient
 
     def tile_of(self, job: TileJob, image: torch.Tensor) -> torch.Tensor:
         """(channels, k, j, i) of a job's tile, on the network's device."""
@@ -226,11 +232,9 @@ class StitchedNetwork(torch.nn.Module):
         job: TileJob,
         image: torch.Tensor,
         graph: TileGraph,
-        cotangent: torch.Tensor,
+        weighted: torch.Tensor,
         on_graph: OnGraph | None,
     ) -> None:
-        weighted = cotangent[:, *job.in_box] * job.share
-
         def followed_back(graph: TileGraph) -> torch.Tensor:
             if on_graph is not None:
                 on_graph(graph.logits)

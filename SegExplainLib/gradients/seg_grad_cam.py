@@ -21,7 +21,6 @@ from SegExplainLib.gradients.voxel_estimate import VoxelEstimate, exact_estimate
 from SegExplainLib.model.memory import require_memory
 from SegExplainLib.players.partition import PlayerPartition
 
-
 CANCELLED = 1e-4
 """A mean derivative below this share of the mean size is rounding."""
 
@@ -64,7 +63,7 @@ def seg_grad_cam(
     """
     network = score.network
     layer = layer or bottleneck_of(network, score.image)
-    cotangent = score.number.cotangent(score.full_logits)
+    cotangent = score.full_cotangent()
     features: list[torch.Tensor] = []
     weights: dict[torch.nn.Module, torch.Tensor] = {}
     largest_mean = 0.0

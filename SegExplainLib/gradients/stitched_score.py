@@ -16,6 +16,8 @@ from SegExplainLib.target import TargetScore, predicted_mask, region_tally, targ
 
 LINEAR = ("mean-logit",)
 """Quantities that are linear in the logits: their gradient needs no forward pass before it."""
+ENTRIES_AT_ONCE = 2**19
+"""Channels times voxels that are differentiated together: 2 MiB for each of a dozen intermediate results."""
 DIFFERENTIABLE = ("mean-logit", "soft-dice", "soft-volume")
 
 
@@ -50,16 +52,32 @@ class ExplainedNumber:
 
     def of(self, logits: torch.Tensor) -> torch.Tensor:
         """float64 (), differentiable, of fused logits (n_channels, k, j, i) of the box."""
-        at_voxels = logits.flatten(1)[:, self.voxels]
-        number = self.score.of(region_tally(at_voxels, self.reference, is_exclusive=self.is_exclusive)[self.channel])
-        return torch.as_tensor(number)
+        return torch.as_tensor(self.score.of(self._tally(logits.flatten(1)[:, self.voxels], self.reference)))
 
-    def cotangent(self, logits: torch.Tensor) -> torch.Tensor:
-        """float32, the shape of ``logits``: the derivative of the number there."""
+    def replace_by_derivative(self, logits: torch.Tensor) -> float:
+        """The number; fused logits (n_channels, k, j, i) of the box become its derivative by them.
+
+        In place and a few voxels at a time, since the logits of a large region weigh as much as a tile's graph.
+        """
+        flat = logits.view(len(logits), -1)
+        n_at_once = max(1, ENTRIES_AT_ONCE // len(logits))
+        blocks = list(zip(self.voxels.split(n_at_once), self.reference.split(n_at_once, dim=1), strict=True))
         with torch.inference_mode(False), torch.enable_grad():
-            leaf = logits.detach().clone().requires_grad_()
-            (derivative,) = torch.autograd.grad(self.of(leaf), leaf)
-        return derivative
+            tally = sum(self._tally(flat[:, voxels], reference).detach() for voxels, reference in blocks)
+            tally = torch.as_tensor(tally).requires_grad_()
+            number = torch.as_tensor(self.score.of(tally))
+            (by_tally,) = torch.autograd.grad(number, tally)
+            for voxels, reference in blocks:
+                leaf = flat[:, voxels].requires_grad_()
+                (derivative,) = torch.autograd.grad(self._tally(leaf, reference), leaf, by_tally)
+                flat[:, voxels] = derivative
+        is_outside = torch.ones(flat.shape[1], dtype=torch.bool, device=flat.device)
+        is_outside[self.voxels] = False
+        flat[:, is_outside] = 0.0
+        return number.item()
+
+    def _tally(self, logits: torch.Tensor, reference: torch.Tensor) -> torch.Tensor:
+        return region_tally(logits, reference, is_exclusive=self.is_exclusive)[self.channel]
 
 
 class StitchedScore(torch.nn.Module):
@@ -103,6 +121,7 @@ class StitchedScore(torch.nn.Module):
         """The number of one image (channels, k, j, i) of the reach, every tile run once."""
         return float(self.number.of(self.network.fused(image)))
 
+    @torch.inference_mode(mode=False)
     def gradient(self, image: torch.Tensor, *, on_graph: OnGraph | None = None) -> tuple[float, torch.Tensor]:
         """The number of one image (channels, k, j, i) of the reach, and its derivative, float32 of the same shape.
 
@@ -115,11 +134,17 @@ class StitchedScore(torch.nn.Module):
             OutOfMemory: one tile does not fit.
         """
         if self.number.is_linear or torch.equal(image, self.image):
-            cotangent = self.number.cotangent(self.full_logits)
-            fused, gradient = self.network.pulled_back(image, cotangent, on_graph=on_graph)
-        else:
-            fused, gradient = self.network.differentiated(image, self.number.cotangent, on_graph=on_graph)
-        return float(self.number.of(fused)), gradient
+            cotangent = self.full_cotangent()
+            product, gradient = self.network.pulled_back(image, cotangent, on_graph=on_graph)
+            return product if self.number.is_linear else self.full_value, gradient
+        return self.network.differentiated(image, self.number.replace_by_derivative, on_graph=on_graph)
+
+    @torch.inference_mode(mode=False)
+    def full_cotangent(self) -> torch.Tensor:
+        """float32 (n_channels, k, j, i) of the box: the number's derivative by the logits of the CT as it is."""
+        cotangent = self.full_logits.clone()
+        self.number.replace_by_derivative(cotangent)
+        return cotangent
 
     def cut(self, network_input: NDArray[np.float32]) -> torch.Tensor:
         """float32 (channels, k, j, i): the part of a whole network input that lies in the reach."""
@@ -190,7 +215,8 @@ class _Scoring(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, images: torch.Tensor, score: StitchedScore) -> torch.Tensor:
-        if not ctx.needs_input_grad[0]:
+        is_needed, images = ctx.needs_input_grad[0], images.detach()
+        if not is_needed:
             return torch.tensor([score.value(image) for image in images], dtype=torch.float64, device=images.device)
         numbers, gradients = zip(*(score.gradient(image) for image in images), strict=True)
         ctx.save_for_backward(torch.stack(gradients))
