@@ -14,6 +14,7 @@ Read in this order:
     stopping                   when to look at the estimate, and when to stop
     paired_sampling            what all sampling estimators share: ask for pairs, solve, yield, stop or go on
     paired_least_squares       values and jackknife errors from pairs, with efficiency exact
+    sampled_mean               unbiased values from few pairs: the first picture
     kernel_regression          kernel_shap: sizes by the Shapley kernel, with replacement
     leverage                   leverage_shap: sizes uniform, without replacement
     permutation                permutation_shapley: random orders and their reverses

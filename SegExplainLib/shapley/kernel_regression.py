@@ -10,8 +10,12 @@ from numpy.typing import NDArray
 from SegExplainLib.shapley.coalitions import Coalitions, PairRegister, random_coalition
 from SegExplainLib.shapley.paired_least_squares import fit_pairs, regression_checkpoints, smallest_regression_budget
 from SegExplainLib.shapley.paired_sampling import Solution, estimate_from_pairs
-from SegExplainLib.shapley.stopping import StoppingRule
+from SegExplainLib.shapley.sampled_mean import sampled_mean
+from SegExplainLib.shapley.stopping import StoppingRule, checkpoints
 from SegExplainLib.shapley.value_function import ShapleyEstimate, ValueFunction
+
+FIRST_PICTURE = 8
+"""Pairs for a first estimate: fewer tell too little of their own error."""
 
 
 def kernel_shap(game: ValueFunction, *, budget: int, tolerance: float, seed: int) -> Iterator[ShapleyEstimate]:
@@ -19,7 +23,7 @@ def kernel_shap(game: ValueFunction, *, budget: int, tolerance: float, seed: int
 
     Efficiency holds exactly at every estimate. Consistent, with a bias of order one over the number of draws. Exact for
     games without interactions of more than two players, and when the budget pays for every coalition: then all are
-    asked, and the errors are 0.
+    asked, and the errors are 0. Before the pairs suffice for a regression, estimates are unbiased means over the draws.
 
     Sizes follow p(k) ~ 1 / (k (n - k)); each coalition comes with its complement. Draws are with replacement, but a
     pair drawn again is not asked again: repeats count in the regression and cost nothing. Which coalitions are asked,
@@ -75,18 +79,22 @@ class KernelDesign:
             if number == n_pairs:
                 break
             draws.append(number)
-        return cls(register.pairs(n_pairs), np.array(draws), regression_checkpoints(n_players, n_pairs))
+        return cls(register.pairs(n_pairs), np.array(draws), _checkpoints(n_players, n_pairs))
 
     def solve(self, odd_values: NDArray[np.float64], total: NDArray[np.float64]) -> Solution:
         """As in `PairedDesign`, from all draws before the first of a pair not asked yet."""
         n_pairs = len(odd_values)
         beyond = np.flatnonzero(self.draws >= n_pairs)
         usable = self.draws[: beyond[0]] if len(beyond) else self.draws
-        return fit_pairs(
-            self.pairs[:n_pairs],
-            odd_values,
-            total,
-            weights=np.ones(n_pairs),
-            repeats=np.bincount(usable, minlength=n_pairs).astype(np.float64),
-            unsampled=np.ones(n_pairs),
-        )
+        pairs, repeats = self.pairs[:n_pairs], np.bincount(usable, minlength=n_pairs).astype(np.float64)
+        once = np.ones(n_pairs)
+        solution = fit_pairs(pairs, odd_values, total, weights=once, repeats=repeats, unsampled=once)
+        if n_pairs < 2 or not np.isinf(solution.standard_errors).any():
+            return solution
+        return Solution(*sampled_mean(pairs, odd_values, total, repeats / repeats.sum()), float(n_pairs - 1))
+
+
+def _checkpoints(n_players: int, n_pairs: int) -> list[int]:
+    """The regression's, and before them some for a first picture."""
+    regression = regression_checkpoints(n_players, n_pairs)
+    return [size for size in checkpoints(FIRST_PICTURE, regression[0]) if size < regression[0]] + regression
