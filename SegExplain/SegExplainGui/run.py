@@ -182,7 +182,8 @@ class Run:
         try:
             self._on_event(event)
             if event.event == "partial":
-                self._show(self._job / "partial" / "units.nrrd", self._job / "partial" / "players.csv")
+                partial = self._job / "partial"
+                self._show(partial / "units.nrrd", partial / "players.csv", is_interim=True)
             elif event.event == "finished":
                 self._finish(Path(event.path))
         except SegExplainError as error:
@@ -202,11 +203,11 @@ class Run:
 
     def _finish(self, results: Path) -> None:
         manifest = ResultManifest.read(results)
-        result = self._show(results / "players.seg.nrrd", results / "answers.csv")
+        result = self._show(results / "players.seg.nrrd", results / "answers.csv", is_interim=False)
         result.set_sentences(manifest.answer, folder=results)
         self._on_result(result)
 
-    def _show(self, units: Path, answers: Path) -> Result:
+    def _show(self, units: Path, answers: Path, *, is_interim: bool) -> Result:
         ct = self._scene.GetNodeByID(self._ct_id) if self._ct_id else None
         if ct is None or ct is not self._question.ct:
             raise InvalidRequest(_("The CT was deleted while it was being explained."), _("Load it and explain again."))
@@ -220,7 +221,8 @@ class Run:
             )
             self.result.set_units(units)
         fields = self._question.fields
-        self.result.set_answers(answers, target=fields["target"], quantity=fields.get("value", ExplainRequest.value))
+        quantity = fields.get("value", ExplainRequest.value)
+        self.result.set_answers(answers, target=fields["target"], quantity=quantity, is_interim=is_interim)
         self._on_result(self.result)
         return self.result
 

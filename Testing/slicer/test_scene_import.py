@@ -219,6 +219,22 @@ def test_interim_numbers_make_no_node_and_keep_what_the_user_has_changed(an_appl
     assert (selection.GetActiveVolumeID(), selection.GetActiveTableID()) == selected
 
 
+def test_an_interim_picture_shows_no_unit_whose_sign_is_open(an_application, tmp_path):
+    """Of units 1 and 2 the standard error is not known or 0, of the others a tenth of the value: those are clear."""
+    result = finished(an_application, tmp_path)
+    result.set_answers(run_files.write_answers(tmp_path), is_interim=True)
+    show(result, top_k=5)
+    labels, voxels = unit_labels()[1:6, 2:8, 3:11], voxels_of(result.overlay)
+    assert not voxels[labels == 1].any()
+    np.testing.assert_allclose(voxels[labels == 2], VALUES[1])
+    assert VALUES[0] == max(VALUES)
+    assert "liver" not in names_of(result.segmentation)
+    assert result.rows(*LIVER)[0].importance == pytest.approx(VALUES[0])
+    result.set_answers(run_files.write_answers(tmp_path))
+    show(result, top_k=5)
+    np.testing.assert_allclose(voxels[labels == 1], VALUES[0])
+
+
 def test_the_window_follows_the_numbers_until_the_user_sets_it_and_again_with_another_question(a_result):
     display = a_result.overlay.GetDisplayNode()
     assert (display.GetWindow(), display.GetLevel()) == pytest.approx((1.0, 0.0))

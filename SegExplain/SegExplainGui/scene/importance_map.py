@@ -5,6 +5,7 @@ Two volumes on the same voxels. The *map* holds the numbers, for the legend and 
 above 0 for 1, so that a map there would veil the CT wherever a unit is, while the label layer blends every opacity.
 """
 
+import hashlib
 import math
 from collections.abc import Iterable
 from typing import Any
@@ -19,7 +20,7 @@ from SegExplainGui.scene.unit_labels import axes_of, set_voxels, voxels_of
 from SegExplainLib.report.colours import diverging_rgb, diverging_rgba
 
 N_COLOURS = 256
-_LIMIT = "SegExplain.Limit"
+_LIMIT, _CONTENT = "SegExplain.Limit", "SegExplain.Content"
 
 
 def fill_colours(colours: Any) -> None:
@@ -79,11 +80,14 @@ def prepare_map(volume: Any, colours: Any, colors_logic: Any) -> None:
 
 def place_map(volume: Any, labels_volume: Any) -> None:
     """Gives the volume the voxels and the place of the label map, all zero."""
+    volume.RemoveAttribute(_CONTENT)
     set_voxels(volume, np.zeros(voxels_of(labels_volume).shape, dtype=np.float32), axes_of(labels_volume))
 
 
 def recolour_map(volume: Any, labels: NDArray, ids: NDArray, values: NDArray) -> None:
     """Writes each unit's importance to its voxels, in place; 0 where there is no unit or no number.
+
+    Does nothing where they hold these numbers already: a CT of 80 million voxels takes half a second.
 
     Args:
         volume: vtkMRMLScalarVolumeNode of the shape of ``labels``.
@@ -93,7 +97,11 @@ def recolour_map(volume: Any, labels: NDArray, ids: NDArray, values: NDArray) ->
     """
     value_of = np.zeros(1 + max(int(labels.max(initial=0)), int(ids.max(initial=0))), dtype=np.float32)
     value_of[ids] = np.where(np.isfinite(values), values, 0.0)
+    content = hashlib.blake2b(value_of.tobytes(), digest_size=8).hexdigest()
+    if volume.GetAttribute(_CONTENT) == content:
+        return
     np.take(value_of, labels, out=voxels_of(volume), mode="clip")
+    volume.SetAttribute(_CONTENT, content)
     volume.GetImageData().GetPointData().GetScalars().Modified()
     volume.GetImageData().Modified()
     volume.InvokeCustomModifiedEvent(slicer.vtkMRMLVolumeNode.ImageDataModifiedEvent)

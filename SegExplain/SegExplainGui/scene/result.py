@@ -29,8 +29,8 @@ from SegExplainGui.services import UnitRow
 from SegExplainLib.contract import InvalidRequest
 from SegExplainLib.report.colours import symmetric_limit
 
-_SHOWN, _SENTENCES, _FOLDER, _HIGHLIGHTED = (
-    f"SegExplain.{what}" for what in ("Shown", "Sentences", "Folder", "Highlighted")
+_SHOWN, _SENTENCES, _FOLDER, _HIGHLIGHTED, _INTERIM = (
+    f"SegExplain.{what}" for what in ("Shown", "Sentences", "Folder", "Highlighted", "Interim")
 )
 
 
@@ -112,16 +112,18 @@ class Result:
         if self.overlay is not None:
             importance_map.place_map(self.overlay, labels)
 
-    def set_answers(self, path: Path, *, target: str = "", quantity: str = "") -> None:
+    def set_answers(self, path: Path, *, target: str = "", quantity: str = "", is_interim: bool = False) -> None:
         """Reads the importances; `show` shows them.
 
         Args:
             path: answers.csv of a finished run, or players.csv of one under way.
             target: The class, where players.csv does not name it.
             quantity: The explained number, where players.csv does not name it.
+            is_interim: The run goes on, and the numbers are still uncertain.
         """
         self._require_scene()
         store_answers(self.head, read_unit_answers(path, target=target, quantity=quantity))
+        self.head.SetAttribute(_INTERIM, "1" if is_interim else None)
 
     def set_sentences(self, sentences: Sequence[str], *, folder: Path) -> None:
         """Keeps the answer in plain words, and where the results lie."""
@@ -190,6 +192,7 @@ class Result:
     def show(self, cls: str, quantity: str, *, top_k: int, sign: str, opacity: float) -> None:
         """Recolours map, segments, table and chart. Makes no node, and selects none.
 
+        Of interim answers, map and segments show the units whose sign is clear, and no noise; the table has all.
         What the user has changed stays: which of the segments are visible, and, as long as the question is the same,
         the window of the map.
 
@@ -202,9 +205,10 @@ class Result:
         """
         units = self._units()
         answer = units.of(cls, quantity)
-        places, limit = answer.strongest(top_k, sign), symmetric_limit(answer.values)
+        pictured = answer.only_clear() if self.head.GetAttribute(_INTERIM) else answer
+        places, limit = pictured.strongest(top_k, sign), symmetric_limit(pictured.values)
         is_same_question = self.shown == (cls, quantity)
-        self._show_map(units, answer, limit, keep_user_window=is_same_question)
+        self._show_map(units, pictured, limit, keep_user_window=is_same_question)
         self._show_segments(units, answer, units.ids[places], limit)
         if self.table is not None:
             unit_table.fill_table(self.table, units, answer)

@@ -2,7 +2,7 @@
 
 import csv
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -46,6 +46,10 @@ class Answer:
         widths = np.where(self.standard_errors == 0, 0.0, np.inf)
         widths[known] = self.standard_errors[known] * self.interval_factor
         return widths
+
+    def only_clear(self) -> "Answer":
+        """The answer with 0 for each unit whose 95 % interval includes zero: what an interim picture may show."""
+        return replace(self, values=np.where(np.abs(self.values) > self.half_widths, self.values, 0.0))
 
     @cached_property
     def order(self) -> NDArray[np.intp]:
