@@ -20,11 +20,13 @@ needs_backend = pytest.mark.skipif(not PYTHON, reason="needs SEGEXPLAIN_PYTHON, 
 PATIENCE_S = 240
 
 
-def load_module():
-    """The module's Python file and its instance, as Slicer's module factory makes them."""
+def load_module(*, with_instance=True):
+    """The module's Python file and its instance, as Slicer's module factory makes them; a reload makes no new one."""
     spec = importlib.util.spec_from_file_location("SegExplain", FILE)
     file = sys.modules["SegExplain"] = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(file)
+    if not with_instance:
+        return file, None
     parent = SimpleNamespace(path=str(FILE), icon=None)
     instance = file.SegExplain(parent)
     slicer.modules.segexplain = parent
@@ -79,6 +81,58 @@ def test_slicer_reads_the_file_at_once_and_it_brings_nothing_heavy():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
     assert done.stdout.strip() == "['SegExplain', 'SegExplainLib']"
+
+
+BEGIN = """
+import os, pathlib, sys, tempfile
+import slicer, slicer_desktop
+slicer_desktop.start(pathlib.Path(tempfile.mkdtemp()))
+from test_module import FILE, load_module, open_widget
+sys.path.append(str(FILE.parent))
+file, _instance = load_module()
+"""
+RELOAD = """
+widget = open_widget(file)
+def reload(_name):
+    file, _instance = load_module(with_instance=False)
+    widget.cleanup()
+    slicer.modules.SegExplainWidget = open_widget(file)
+slicer.util.reloadScriptedModule = reload
+widget.onReload()
+print(type(slicer.modules.SegExplainWidget.panel) is type(widget.panel), flush=True)
+os._exit(0)
+"""
+BROKEN = """
+import qt
+from SegExplainGui import panel
+panel.Panel = lambda *_given, **_named: {}["no such widget"]
+parent = slicer.qMRMLWidget()
+parent.setLayout(qt.QVBoxLayout())
+widget = file.SegExplainWidget(parent)
+try:
+    widget.setup()
+except KeyError:
+    widget.enter(), widget.exit(), widget.cleanup()
+    print([label.property("text") for label in parent.findChildren(qt.QLabel)][-1], flush=True)
+os._exit(0)
+"""
+
+
+def _in_a_checkout(code, folder):
+    """What code prints where nothing but the bed is on the path: SegExplain.py must find the library itself."""
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parent), "XDG_DATA_HOME": str(folder)}
+    run = [sys.executable, "-c", BEGIN + code]
+    done = subprocess.run(run, capture_output=True, text=True, cwd=folder, env=environment)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_a_reload_brings_a_new_panel_in_a_checkout_too(tmp_path):
+    assert _in_a_checkout(RELOAD, tmp_path).endswith("False\n")
+
+
+def test_a_panel_that_cannot_be_made_says_so_in_its_place(tmp_path):
+    assert "no such widget" in _in_a_checkout(BROKEN, tmp_path)
 
 
 def test_the_module_says_what_it_is(the_module):

@@ -471,9 +471,21 @@ def test_a_run_goes_on_while_another_module_is_shown(a_ready_panel):
     bed.panel.leave()
     bed.services.answer("explain", "event", _event(event="stage", stage="write results"))
     result = _finish(bed)
+    assert ("bring_to_views", result) not in bed.services.done
     bed.panel.enter(bed.parameters)
     assert bed.ui.explainButton.text == "Explain"
     assert bed.ui.resultSelector.currentText == result.name
+    assert bed.services.done.count(("bring_to_views", result)) == 1
+
+
+def test_an_unexpected_error_while_the_panel_follows_the_scene_is_told(a_ready_panel, monkeypatch):
+    def broken(_parameters):
+        raise ZeroDivisionError("no size")
+
+    monkeypatch.setattr(a_ready_panel.services, "region_size", broken, raising=False)
+    a_ready_panel.parameters.roi.SetSize(9.0, 9.0, 9.0)
+    _settle()
+    assert "no size" in a_ready_panel.panel.message.text
 
 
 # a result
@@ -512,6 +524,36 @@ def test_choosing_a_unit_jumps_to_it_and_highlights_it(a_ready_panel):
     bed.ui.unitsTable.selectRow(2)
     assert result.highlighted == 3
     assert bed.services.done[-1] == ("jump_to", result, 3)
+
+
+def test_a_unit_that_is_no_longer_chosen_stands_out_no_more(a_ready_panel):
+    bed = a_ready_panel
+    _start(bed)
+    result = _finish(bed)
+    bed.ui.unitsTable.selectRow(2)
+    bed.ui.unitsTable.clearSelection()
+    assert result.highlighted is None
+
+
+def test_the_chosen_result_is_still_chosen_when_the_user_comes_back(a_ready_panel):
+    bed = a_ready_panel
+    for name in ("Older", "Newer"):
+        _start(bed)
+        _finish(bed, name=name)
+    bed.ui.resultSelector.currentIndex = 1
+    bed.panel.leave()
+    bed.panel.enter(bed.parameters)
+    assert bed.ui.resultSelector.currentText == "Older"
+
+
+def test_a_scene_that_is_half_loaded_is_left_alone_until_it_is_there(a_panel):
+    a_panel.scene.StartState(a_panel.scene.ImportState)
+    a_panel.services.finished_result(a_panel.ct)
+    _settle()
+    assert a_panel.ui.resultSelector.count == 0
+    a_panel.scene.EndState(a_panel.scene.ImportState)
+    _settle()
+    assert a_panel.ui.resultSelector.count == 1
 
 
 def test_the_table_sorts_by_the_heading_that_is_clicked(a_ready_panel):

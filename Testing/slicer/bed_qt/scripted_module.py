@@ -31,6 +31,9 @@ class ScriptedLoadableModuleWidget:
     def cleanup(self) -> None:
         pass
 
+    def onReload(self) -> None:
+        slicer.util.reloadScriptedModule(self.moduleName)
+
     def resourcePath(self, name: str) -> str:
         module = getattr(slicer.modules, self.moduleName.lower())
         return os.path.join(os.path.dirname(module.path), "Resources", name)
