@@ -10,6 +10,7 @@ from SegExplainLib.attribution import Attribution
 from SegExplainLib.contract import VALUES, ExplainRequest, InvalidRequest
 from SegExplainLib.game import RegionGame
 from SegExplainLib.game_record import GameRecord
+from SegExplainLib.progress import Progress
 from SegExplainLib.shapley.value_function import ShapleyEstimate
 from SegExplainLib.target import TargetScore, target_score
 
@@ -19,6 +20,12 @@ Question = tuple[str, TargetScore]
 
 MOST_REPLAY_BYTES = 2**28
 """Of the explained numbers, coalitions x questions, that are held at once."""
+
+MOST_AT_ONCE = 256
+"""Questions that are answered between two looks at whether the user has stopped the run: about a second's work."""
+
+ONE_BY_ONE = ("captum",)
+"""Methods that take as long for each further question as for the first."""
 
 
 def asked_question(request: ExplainRequest, record: GameRecord) -> Question:
@@ -49,7 +56,7 @@ def every_answer(
     record: GameRecord,
     estimate: ShapleyEstimate,
     *,
-    warn: Callable[[str], None],
+    progress: Progress,
 ) -> list[Attribution]:
     """The estimate as an attribution, and one for each other question, by the same estimator from the same coalitions.
 
@@ -58,18 +65,23 @@ def every_answer(
         request: As served.
         record: Of the game, played to the end of the estimate.
         estimate: Of the request's own question; it says how far the replay goes.
-        warn: Is told of a question that is left out because its numbers are not finite.
+        progress: Is warned of a question that is left out because its numbers are not finite.
+
+    Raises:
+        Cancelled: somebody asked to stop.
     """
     asked, *others = every_question(request, record)
     answers = [attribution_of(request, record, estimate, asked)]
     budget = estimate.n_evaluations if estimate.stop_reason == "tolerance" else request.budget
-    at_once = max(1, MOST_REPLAY_BYTES // (8 * len(record.table)))
+    most = 1 if request.method in ONE_BY_ONE else MOST_AT_ONCE
+    at_once = int(np.clip(MOST_REPLAY_BYTES // (8 * len(record.table)), 1, most))
     for start in range(0, len(others), at_once):
+        progress.check_cancelled()
         some = others[start : start + at_once]
         game = RegionGame(record.table, [(record.channel_of(name), score) for name, score in some])
         *_, last = estimator(game, budget=budget, tolerance=0.0, seed=request.seed)
         answers += [attribution_of(request, record, _column(last, place), one) for place, one in enumerate(some)]
-    return [answers[0], *(answer for answer in answers[1:] if _is_finite(answer, warn))]
+    return [answers[0], *(answer for answer in answers[1:] if _is_finite(answer, progress.warn))]
 
 
 def attribution_of(

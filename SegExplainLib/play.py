@@ -65,7 +65,7 @@ def play(
         watch.end()
     if estimate is None:
         raise InvalidRequest(f"A budget of {request.budget} gives no estimate.", "Raise --budget.")
-    return estimate, every_answer(estimator, request, record, estimate, warn=progress.warn)
+    return estimate, every_answer(estimator, request, record, estimate, progress=progress)
 
 
 def _started(

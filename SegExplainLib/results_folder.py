@@ -5,6 +5,7 @@ import math
 import os
 import shlex
 import shutil
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 
@@ -95,7 +96,9 @@ def write_results(
         )
         progress.check_cancelled()
         write_nrrd(Volume(painted_natively(attribution, ct.grid), ct.grid), folder / ATTRIBUTION_NAME)
-        write_answers_csv(folder / ANSWERS_CSV, answers, interval_factor=findings.interval_factor)
+        write_answers_csv(
+            folder / ANSWERS_CSV, _while_wanted(answers, progress), interval_factor=findings.interval_factor
+        )
         progress.check_cancelled()
         record.save(folder / RECORD_NAME)
         manifest = ResultManifest(
@@ -203,6 +206,13 @@ def command_of(request: ExplainRequest) -> str:
         else:
             words += [f"--{name.replace('_', '-')}", str(value)]
     return shlex.join(words)
+
+
+def _while_wanted(answers: Iterable[Attribution], progress: Progress) -> Iterator[Attribution]:
+    """The answers, one after the other, until somebody asks to stop."""
+    for answer in answers:
+        progress.check_cancelled()
+        yield answer
 
 
 def _on_native(record: GameRecord, voxels: NDArray[np.bool_], ct: Volume) -> NDArray[np.bool_]:

@@ -10,7 +10,7 @@ from report_builders import bars_partition
 
 from SegExplainLib import answers
 from SegExplainLib.answers import every_answer, every_question
-from SegExplainLib.contract import VALUES, ExplainRequest, InvalidRequest
+from SegExplainLib.contract import VALUES, Cancelled, ExplainRequest, InvalidRequest
 from SegExplainLib.game import TallyTable
 from SegExplainLib.game_record import RECORD_NAME, GameRecord
 from SegExplainLib.pipeline import ESTIMATORS, revalue
@@ -170,10 +170,28 @@ def test_many_questions_are_answered_a_few_at_a_time_alike(monkeypatch, tmp_path
     record, request = a_played_game(), a_request()
     estimate, at_once = played(request, record, tmp_path)
     monkeypatch.setattr(answers, "MOST_REPLAY_BYTES", 8 * 1024 * 5)
-    in_parts = every_answer(ESTIMATORS[request.method], request, record, estimate, warn=pytest.fail)
+    in_parts = every_answer(ESTIMATORS[request.method], request, record, estimate, progress=Progress(pytest.fail))
     assert list(by_question(in_parts)) == list(by_question(at_once))
     for one, other in zip(in_parts, at_once, strict=True):
         np.testing.assert_allclose(one.player_values, other.player_values, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("method", ["kernel-shap", "captum"])
+def test_a_run_can_be_stopped_while_its_other_questions_are_answered(monkeypatch, tmp_path, method):
+    record, request, progress = a_played_game(), a_request(method=method, budget=60), Progress()
+    estimate, _ = played(request, record, tmp_path)
+    if method not in answers.ONE_BY_ONE:
+        monkeypatch.setattr(answers, "MOST_AT_ONCE", 1)
+    n_asked = []
+
+    def estimator(*args, **kwargs):
+        n_asked.append(1)
+        progress.cancel()
+        return ESTIMATORS[method](*args, **kwargs)
+
+    with pytest.raises(Cancelled):
+        every_answer(estimator, request, record, estimate, progress=progress)
+    assert n_asked == [1]
 
 
 def test_the_table_gives_back_every_answer_to_the_last_bit(tmp_path):
