@@ -212,7 +212,8 @@ def revalue(results: Path, out: Path, *, target: str, value: str, progress: Prog
     """Another class or value function from the coalitions of a finished run; the network is not asked.
 
     Raises:
-        InvalidRequest: the results are not finished, the CT has changed, or the quantity is undefined for the class.
+        InvalidRequest: the results are not finished, the CT has changed, the quantity is undefined for the class, or the
+            results, themselves revalued, do not know the reference mask that the class is measured against.
     """
     progress = progress or Progress()
     with progress.stage("read results"):
@@ -221,6 +222,12 @@ def revalue(results: Path, out: Path, *, target: str, value: str, progress: Prog
         request = replace(ExplainRequest.from_mapping(earlier.request), target=target, value=value)
         if earlier.estimate["stop_reason"] == "tolerance":
             request = replace(request, budget=int(earlier.estimate["n_evaluations"]))
+        if target == record.reference_class and not request.reference:
+            raise InvalidRequest(
+                f"{results} was made from a run in which {target!r} is measured against a reference mask, and does not "
+                "know the mask.",
+                "Revalue the results folder of that run.",
+            )
         if request.reference and target != record.reference_class:
             request = replace(request, reference="")
             progress.warn(

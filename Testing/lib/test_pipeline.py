@@ -178,6 +178,8 @@ def test_a_reference_of_one_class_is_not_held_against_another(a_question, tmp_pa
     same = revalue(tmp_path / "out", tmp_path / "same", target="kidney_right", value="dice")
     assert same.request["reference"]
     assert same.estimate["full_value"] < 1.0
+    with pytest.raises(InvalidRequest, match="does not know the mask"):
+        revalue(tmp_path / "other", tmp_path / "back", target="kidney_right", value="dice")
 
 
 def test_results_of_a_ct_that_has_changed_are_not_revalued(the_answer, a_question, tmp_path):
