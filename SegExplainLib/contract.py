@@ -364,8 +364,8 @@ class Command:
         """The command of a line.
 
         Raises:
-            InvalidRequest: the line is not a JSON object, or holds no such command, an unknown key, a value of the wrong
-                type, or no job to explain.
+            InvalidRequest: the line is not a JSON object, or holds no such command, an unknown key, a value of the
+                wrong type, or no job to explain.
         """
         try:
             given = json.loads(line)
