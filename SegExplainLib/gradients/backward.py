@@ -208,7 +208,7 @@ class StitchedNetwork(torch.nn.Module):
             logits = job.tile_pass(self.tile_of(job, image).clone()[None])[0][:, *job.in_tile]
         require_finite(logits, f"The network's output of {job.name}")
         _add(fused, job, logits)
-        self._count(forward=1)
+        self.count(forward=1)
 
     def _graph(
         self, job: TileJob, image: torch.Tensor, precision: Callable[[], AbstractContextManager] | None = None
@@ -223,7 +223,7 @@ class StitchedNetwork(torch.nn.Module):
                 precision=precision or self.precision,
                 name=job.name,
             )
-        self._count(forward=1)
+        self.count(forward=1)
         return graph
 
     def _add_gradient(
@@ -248,7 +248,7 @@ class StitchedNetwork(torch.nn.Module):
             part = followed_back(self._graph(job, image, _float32_on(self.device)))
         require_finite(part, f"The gradient of {job.name}")
         gradient[:, *job.where] += part.to(gradient.device)
-        self._count(backward=1)
+        self.count(backward=1)
 
     def _graph_out_of_place(
         self, job: TileJob, image: torch.Tensor, overwritten: TileGraph, error: OverwrittenValues
@@ -263,7 +263,8 @@ class StitchedNetwork(torch.nn.Module):
             ) from error
         return graph
 
-    def _count(self, *, forward: int = 0, backward: int = 0) -> None:
+    def count(self, *, forward: int = 0, backward: int = 0) -> None:
+        """Counts passes that were run, and calls ``on_tile``."""
         self.n_forward += forward
         self.n_backward += backward
         self.on_tile()

@@ -63,7 +63,21 @@ def seg_grad_cam(
     """
     network = score.network
     layer = layer or bottleneck_of(network, score.image)
-    cotangent = score.full_cotangent()
+    features, weights = _features_and_weights(score, layer)
+    maps = [
+        torch.einsum("c,ckji->kji", weights[job.tile_pass.network], found.float())
+        for job, found in zip(network.jobs, features, strict=True)
+    ]
+    cam = _fused(network, maps).clamp(min=0)
+    largest = float(cam.max())
+    yield exact_estimate(score, partition, cam / largest if largest > 0 else cam, seed=seed, layer=layer)
+
+
+def _features_and_weights(
+    score: StitchedScore, layer: str
+) -> tuple[list[torch.Tensor], dict[torch.nn.Module, torch.Tensor]]:
+    """Features (n_features, k, j, i) of each of the network's jobs, and the weights (n_features,) of each fold."""
+    network, cotangent = score.network, score.full_cotangent()
     features: list[torch.Tensor] = []
     weights: dict[torch.nn.Module, torch.Tensor] = {}
     largest_mean = 0.0
@@ -83,13 +97,7 @@ def seg_grad_cam(
             "instance norm follows and takes the features' own mean away.",
             "Choose the norm or the activation after it.",
         )
-    maps = [
-        torch.einsum("c,ckji->kji", weights[job.tile_pass.network], found.float())
-        for job, found in zip(network.jobs, features, strict=True)
-    ]
-    cam = _fused(network, maps).clamp(min=0)
-    largest = float(cam.max())
-    yield exact_estimate(score, partition, cam / largest if largest > 0 else cam, seed=seed, layer=layer)
+    return features, weights
 
 
 def bottleneck_of(network: StitchedNetwork, image: torch.Tensor) -> str:
@@ -147,7 +155,7 @@ def _features_and_gradient(
         raise UnusableModel(f"The logits do not depend on the layer {layer}.", "Choose another --layer.")
     gradient = TileGraph(job.name, leaves[0], logits).gradient(cotangent[:, *job.in_box] * job.share)
     require_finite(gradient, f"The gradient of {job.name}")
-    network.on_tile()
+    network.count(forward=1, backward=1)
     return leaves[0].detach()[0], gradient
 
 
