@@ -23,12 +23,13 @@ LIBRARY = Path(SegExplainLib.__file__).resolve().parents[1]
 THUMBNAIL = Path(__file__).resolve().parents[2] / "Resources" / "Icons" / "SegExplainTorso.png"
 MAKE = """
 import sys
-library = sys.argv.pop(1)
+from pathlib import Path
+library, folder = sys.argv[1:]
 sys.path.insert(0, library)
 import SegExplainLib
 sys.path.remove(library)
-from SegExplainLib.cli import main
-main()
+from SegExplainLib.demo import write_torso
+write_torso(Path(folder))
 """
 POLL_S = 0.05
 PATIENCE_S = 300.0
@@ -117,10 +118,10 @@ def make_torso(
 
 
 def _run(backend: Backend, folder: Path, environment: Mapping[str, str], stay_responsive: Callable[[], None]) -> None:
-    """``segexplain phantom`` in the worker's Python, with the library from where this module has it."""
+    """What ``segexplain phantom`` does, without the packages of the command line, which a worker does not need."""
     process = ChildProcess()
     clean = environment_for(backend, environment, application_folders())
-    process.start(backend.python, ["-c", MAKE, str(LIBRARY), "phantom", str(folder)], clean)
+    process.start(backend.python, ["-c", MAKE, str(LIBRARY), str(folder)], clean)
     process.close_input()
     told, code, begin = b"", None, time.monotonic()
     try:
