@@ -15,17 +15,18 @@ import slicer
 import vtk
 
 LOGICS = {
-    "colors": "vtkSlicerColorLogic",
-    "volumes": "vtkSlicerVolumesLogic",
-    "terminologies": "vtkSlicerTerminologiesModuleLogic",
-    "segmentations": "vtkSlicerSegmentationsModuleLogic",
-    "subjecthierarchy": "vtkSlicerSubjectHierarchyModuleLogic",
-    "markups": "vtkSlicerMarkupsLogic",
-    "models": "vtkSlicerModelsLogic",
-    "tables": "vtkSlicerTablesLogic",
-    "transforms": "vtkSlicerTransformLogic",
-    "plots": "vtkSlicerPlotsLogic",
+    "Colors": "vtkSlicerColorLogic",
+    "Volumes": "vtkSlicerVolumesLogic",
+    "Terminologies": "vtkSlicerTerminologiesModuleLogic",
+    "Segmentations": "vtkSlicerSegmentationsModuleLogic",
+    "SubjectHierarchy": "vtkSlicerSubjectHierarchyModuleLogic",
+    "Markups": "vtkSlicerMarkupsLogic",
+    "Models": "vtkSlicerModelsLogic",
+    "Tables": "vtkSlicerTablesLogic",
+    "Transforms": "vtkSlicerTransformLogic",
+    "Plots": "vtkSlicerPlotsLogic",
 }
+"""Module, by the name under which Slicer's own code looks it up -> class of its logic."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,7 +59,7 @@ def start() -> Application:
     logic.SetSliceLogics(vtk.vtkCollection())
     logic.SetViewLogics(vtk.vtkCollection())
     slicer.vtkMRMLSliceNode.AddDefaultSliceOrientationPresets(scene, True)
-    logics = {name: _module_logic(name, kind, logic, scene) for name, kind in LOGICS.items()}
+    logics = {name.lower(): _module_logic(name, kind, logic, scene) for name, kind in LOGICS.items()}
     application = Application(scene, logic, logics, _scene_bundles(scene, logic))
     _publish(application)
     return application
