@@ -56,9 +56,10 @@ class SegExplain(ScriptedLoadableModule):
     @staticmethod
     def register_sample_data():
         """Adds the synthetic torso to the Sample Data module."""
-        from SegExplainGui.setup.sample_data import register
+        if hasattr(slicer.modules, "sampledata"):
+            from SegExplainGui.setup.sample_data import register
 
-        register()
+            register()
 
 
 class SegExplainWidget(ScriptedLoadableModuleWidget):

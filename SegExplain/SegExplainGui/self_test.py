@@ -49,6 +49,7 @@ class SelfTest:
         self._explain(ct, organs, roi)
         self._case.assertEqual(self._node_ids(), before, "nodes were left over")
         self._panel(ct, organs, roi)
+        self._wait(lambda: self._session.talk.queue.is_idle)  # the panel would wait for ever for a closed worker
         self._session.close()
         self._case.delayDisplay("SegExplain: all passed")
 

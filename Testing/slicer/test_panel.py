@@ -526,6 +526,16 @@ def test_choosing_a_unit_jumps_to_it_and_highlights_it(a_ready_panel):
     assert bed.services.done[-1] == ("jump_to", result, 3)
 
 
+def test_a_click_on_the_chosen_unit_jumps_back_to_it(a_ready_panel):
+    bed = a_ready_panel
+    _start(bed)
+    result = _finish(bed)
+    bed.ui.unitsTable.selectRow(2)
+    bed.services.done.clear()
+    bed.ui.unitsTable.cellClicked.emit(2, 0)
+    assert bed.services.done == [("jump_to", result, 3)]
+
+
 def test_a_unit_that_is_no_longer_chosen_stands_out_no_more(a_ready_panel):
     bed = a_ready_panel
     _start(bed)

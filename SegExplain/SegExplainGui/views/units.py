@@ -29,6 +29,7 @@ class UnitsView:
         header.setSectionResizeMode(VOLUME, qt.QHeaderView.ResizeToContents)
         header.connect("sectionClicked(int)", self._sort_by)
         table.connect("itemSelectionChanged()", self._on_selection)
+        table.connect("cellClicked(int,int)", self._on_click)
 
     @property
     def picked(self) -> int | None:
@@ -81,6 +82,10 @@ class UnitsView:
 
     def _on_selection(self) -> None:
         self._on_pick(self.picked)
+
+    def _on_click(self, _row: int, _column: int) -> None:
+        """Also the row that is chosen already: the user has scrolled the views away and wants to come back."""
+        self._on_selection()
 
 
 def _decimals(limit: float) -> int:
