@@ -110,3 +110,89 @@ def test_nothing_of_slicer_is_imported_by_the_backend():
     for path in modules():
         roots = {name.split(".")[0] for name in imported(path)}
         assert not roots & {"slicer", "qt", "ctk", "vtk"}, path
+
+
+MODULE = ROOT / "SegExplain"
+GUI = MODULE / "SegExplainGui"
+GUI_LEVELS = [
+    ["self_test"],
+    ["console", "panel"],
+    ["session", "views"],
+    ["result_files"],
+    ["run"],
+    ["scene", "setup"],
+    ["worker"],
+    ["services", "machine", "desktop"],
+    ["parameters"],
+]
+GUI_LEVEL_OF = {name: depth for depth, names in enumerate(GUI_LEVELS) for name in names}
+LIBRARY_IN_SLICER = {"contract", "progress", "atomic", "requirements", "model.totalsegmentator", "report.colours"}
+HEAVY = {"torch", "monai", "SimpleITK", "scipy", "psutil", "requests"}
+START_WORKER = GUI / "worker" / "start_worker.py"
+"""The one file that runs in the worker's process."""
+
+
+def gui_modules(*folders: str) -> list[Path]:
+    return sorted(path for folder in folders or ("",) for path in (GUI / folder).rglob("*.py"))
+
+
+def gui_unit_of(name: str) -> str:
+    """``scene`` of ``SegExplainGui.scene.export``; empty where a name is no part of it."""
+    parts = name.split(".")
+    return parts[1] if parts[0] == "SegExplainGui" and len(parts) > 1 else ""
+
+
+def of_library(name: str) -> str:
+    """``report.colours`` of ``SegExplainLib.report.colours.diverging_rgb``."""
+    parts = name.split(".")[1:]
+    while parts and not PACKAGE.joinpath(*parts).with_suffix(".py").exists():
+        parts = parts[:-1]
+    return ".".join(parts)
+
+
+def in_gui(path: Path) -> str:
+    return str(path.relative_to(MODULE))
+
+
+@pytest.mark.parametrize("path", gui_modules(), ids=in_gui)
+def test_in_slicer_imports_only_go_down_the_levels(path):
+    own = path.relative_to(GUI).parts[0].removesuffix(".py")
+    for other in {gui_unit_of(name) for name in imported(path)} - {"", own}:
+        assert GUI_LEVEL_OF[own] < GUI_LEVEL_OF[other], f"{in_gui(path)} imports {other}"
+
+
+@pytest.mark.parametrize("path", [path for path in gui_modules() if path != START_WORKER], ids=in_gui)
+def test_slicer_takes_from_the_library_only_what_slicers_python_can_import(path):
+    names = {name for name in imported(path) if name.split(".")[0] == "SegExplainLib"}
+    taken = {of_library(name) for name in names} - {""}
+    assert taken <= LIBRARY_IN_SLICER, taken - LIBRARY_IN_SLICER
+
+
+@pytest.mark.parametrize("path", gui_modules("worker"), ids=in_gui)
+def test_the_way_to_the_worker_knows_neither_scene_nor_panel(path):
+    names = imported(path)
+    assert not {gui_unit_of(name) for name in names} & {"scene", "views", "setup"}
+    roots = {name.split(".")[0] for name in names}
+    assert "ctk" not in roots
+    assert path.name == "qt_process.py" or "qt" not in roots
+
+
+@pytest.mark.parametrize("path", gui_modules("scene"), ids=in_gui)
+def test_scene_work_needs_no_window_and_no_slicer_util(path):
+    assert not {name.split(".")[0] for name in imported(path)} & {"qt", "ctk"}
+    assert "slicer.util" not in path.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("path", gui_modules("views"), ids=in_gui)
+def test_views_ask_services_and_touch_neither_worker_nor_scene(path):
+    assert not {gui_unit_of(name) for name in imported(path)} & {"scene", "worker", "setup", "session", "run"}
+
+
+def test_slicer_reads_the_module_file_without_anything_but_slicer_and_the_standard_library():
+    names = imported(MODULE / "SegExplain.py", only_at_import=True)
+    assert {name.split(".")[0] for name in names} <= {"slicer", *sys.stdlib_module_names}
+
+
+@pytest.mark.parametrize("path", sorted(MODULE.rglob("*.py")), ids=in_gui)
+def test_nothing_that_a_lean_slicer_lacks_is_imported_with_a_file(path):
+    assert not {name.split(".")[0] for name in imported(path, only_at_import=True)} & HEAVY
