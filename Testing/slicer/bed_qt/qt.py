@@ -53,7 +53,8 @@ class PythonQtObject:
         if "_property_names" not in cls.__dict__ or cls._property_names is None:
             meta = cls.staticMetaObject
             names = {meta.property(at).name() for at in range(meta.propertyCount())}
-            cls._property_names = frozenset(names - set(_VIRTUAL_GETTERS))
+            text = {"text"} if issubclass(cls, QtWidgets.QProgressBar) else set()  # of others it is not virtual
+            cls._property_names = frozenset(names - set(_VIRTUAL_GETTERS) - text)
         return cls._property_names
 
     def __getattribute__(self, name: str) -> Any:
