@@ -74,11 +74,17 @@ def estimate_from_pairs(
         return enumerate_game(game, seed=seed)
     rule.require(min(smallest, 2**game.n_players))
     design = design_class.draw(game.n_players, (rule.budget - 2) // 2, seed=seed)
-    return _follow(design, game, rule=rule, seed=seed)
+    return _follow(design, game, smallest=smallest, rule=rule, seed=seed)
 
 
-def _follow(design: PairedDesign, game: ValueFunction, *, rule: StoppingRule, seed: int) -> Iterator[ShapleyEstimate]:
-    """Ask for the design's pairs, yielding an estimate at each checkpoint with bounded errors, and the final one."""
+def _follow(
+    design: PairedDesign, game: ValueFunction, *, smallest: int, rule: StoppingRule, seed: int
+) -> Iterator[ShapleyEstimate]:
+    """Ask for the design's pairs, yielding an estimate at each checkpoint with bounded errors, and the final one.
+
+    None before ``smallest`` evaluations ends the run: what was asked up to the end must do as a budget, so that the run
+    can be repeated for another target.
+    """
     ends = empty_and_full(game.n_players)
     announce(game, np.concatenate([ends, with_complements(design.pairs)]))
     end_values = ask(game, ends)
@@ -103,7 +109,10 @@ def _follow(design: PairedDesign, game: ValueFunction, *, rule: StoppingRule, se
             stop_reason=None,
             degrees_of_freedom=solution.degrees_of_freedom,
         )
-        reason = rule.reason(estimate.relative_error, estimate.degrees_of_freedom, is_last=is_last)
+        may_stop = is_last or estimate.n_evaluations >= smallest
+        reason = (
+            rule.reason(estimate.relative_error, estimate.degrees_of_freedom, is_last=is_last) if may_stop else None
+        )
         yield replace(estimate, stop_reason=reason)
         if reason is not None:
             return

@@ -131,6 +131,14 @@ def test_a_run_that_stopped_early_answers_from_the_coalitions_up_to_there(tmp_pa
     np.testing.assert_allclose(answer.standard_errors, alone.standard_errors, rtol=1e-9)
 
 
+@pytest.mark.parametrize("method", ["kernel-shap", "leverage-shap", "permutation"])
+def test_a_run_that_stopped_as_early_as_can_be_answers_everything_all_the_same(tmp_path, method):
+    request = a_request(method=method, budget=900, value="soft-volume")
+    estimate, found = played(request, a_played_game(12, seed=1), tmp_path, tolerance=0.9)
+    assert estimate.stop_reason == "tolerance"
+    assert len(found) == 18
+
+
 def test_what_is_asked_alone_decides_where_a_run_stops(tmp_path):
     record = a_played_game(seed=1)
     stops = {
