@@ -212,8 +212,8 @@ def revalue(results: Path, out: Path, *, target: str, value: str, progress: Prog
     """Another class or value function from the coalitions of a finished run; the network is not asked.
 
     Raises:
-        InvalidRequest: the results are not finished, the CT has changed, the quantity is undefined for the class, or the
-            results, themselves revalued, do not know the reference mask that the class is measured against.
+        InvalidRequest: the results are not finished, the CT has changed, the quantity is undefined for the class, or
+            the results, themselves revalued, do not know the reference mask that the class is measured against.
     """
     progress = progress or Progress()
     with progress.stage("read results"):
