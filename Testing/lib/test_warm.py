@@ -24,11 +24,11 @@ def files_of(folder):
 
 
 @pytest.fixture(scope="module")
-def the_first_run(a_question, tmp_path_factory):
-    """(what is warm, events) after the question has been answered once."""
-    warm, events = WarmState(), []
-    explain(a_question, tmp_path_factory.mktemp("first") / "out", warm=warm, progress=Progress(events.append))
-    return warm, events
+def the_first_state(a_question, tmp_path_factory):
+    """What is warm after another question about the same units."""
+    warm = WarmState()
+    explain(replace(a_question, value="mean-logit"), tmp_path_factory.mktemp("first") / "out", warm=warm)
+    return warm
 
 
 def test_an_item_is_made_once_for_a_key_and_tells_its_warnings_each_time():
@@ -114,26 +114,25 @@ def test_a_region_is_looked_at_as_it_is_read_blanks_or_not(a_question, tmp_path)
 
 
 def test_another_question_about_the_same_units_runs_no_tile_and_answers_as_a_cold_run(
-    a_question, the_first_run, tmp_path
+    a_question, the_first_state, the_answer, tmp_path
 ):
-    other = replace(a_question, value="mean-logit")
-    manifest = explain(other, tmp_path / "warm", warm=the_first_run[0])
-    cold = explain(other, tmp_path / "cold")
+    manifest = explain(a_question, tmp_path / "warm", warm=the_first_state)
+    out, cold, _ = the_answer
     assert manifest.counts["n_network_tiles"] == manifest.counts["n_coalitions"] == 0
     assert cold.counts["n_network_tiles"] > 100
     assert any("at hand" in warning for warning in manifest.warnings)
-    assert values_of(tmp_path / "warm") == pytest.approx(values_of(tmp_path / "cold"), rel=1e-5, abs=1e-5)
-    assert files_of(tmp_path / "warm") == files_of(tmp_path / "cold")
+    assert values_of(tmp_path / "warm") == pytest.approx(values_of(out), rel=1e-5, abs=1e-5)
+    assert files_of(tmp_path / "warm") == files_of(out)
     assert set(ResultManifest.read(tmp_path / "warm").files) == set(cold.files)
 
 
 def test_a_warm_run_that_is_stopped_at_once_keeps_what_was_at_hand_in_its_own_folder(
-    a_question, the_first_run, tmp_path
+    a_question, the_first_state, tmp_path
 ):
     progress = Progress()
     progress.listener = lambda event: event.stage == "evaluate coalitions" and progress.cancel()
     with pytest.raises(Cancelled, match="--resume"):
-        explain(replace(a_question, budget=48), tmp_path / "stopped", warm=the_first_run[0], progress=progress)
+        explain(replace(a_question, budget=48), tmp_path / "stopped", warm=the_first_state, progress=progress)
     assert len(GameRecord.load(tmp_path / "stopped" / "coalitions.npz").table) == 32
 
 
@@ -141,26 +140,21 @@ def test_more_coalitions_are_asked_only_where_they_are_new_and_told_to_the_new_l
     a_question, the_answer, tmp_path
 ):
     warm, first, second = WarmState(), [], []
-    before = explain(a_question, tmp_path / "first", warm=warm, progress=Progress(first.append))
+    fewer = replace(a_question, budget=28)
+    before = explain(fewer, tmp_path / "first", warm=warm, progress=Progress(first.append))
     n_first = len(first)
-    larger = replace(a_question, budget=48)
-    manifest = explain(larger, tmp_path / "warm", warm=warm, progress=Progress(second.append))
-    explain(larger, tmp_path / "cold")
-    assert manifest.counts["n_coalitions"] == 16
+    manifest = explain(a_question, tmp_path / "warm", warm=warm, progress=Progress(second.append))
+    assert manifest.counts["n_coalitions"] == 4
     assert manifest.counts["n_unperturbed_tiles"] == 0
-    assert 0 < manifest.counts["n_network_tiles"] <= 16 * manifest.counts["n_roi_tiles"]
+    assert 0 < manifest.counts["n_network_tiles"] <= 4 * manifest.counts["n_roi_tiles"]
     assert manifest.counts["n_network_tiles"] < before.counts["n_network_tiles"]
     assert 0 <= manifest.counts["reuse_share"] <= 1
-    assert len(GameRecord.load(tmp_path / "warm" / "coalitions.npz").table) == 48
-    assert values_of(tmp_path / "warm") == pytest.approx(values_of(tmp_path / "cold"), rel=1e-4, abs=1e-4)
+    assert len(GameRecord.load(tmp_path / "warm" / "coalitions.npz").table) == 32
+    assert values_of(tmp_path / "warm") == pytest.approx(values_of(the_answer[0]), rel=1e-4, abs=1e-4)
 
     assert len(first) == n_first
     last = [event for event in second if event.event == "progress"][-1]
-    assert (last.done, last.tiles) == (48, manifest.counts["n_network_tiles"])
-
-    other = explain(replace(a_question, method="permutation", budget=60), tmp_path / "other", warm=warm)
-    assert 0 < other.counts["n_coalitions"] < 58
-    assert other.estimate["stop_reason"] == "budget"
+    assert (last.done, last.tiles) == (32, manifest.counts["n_network_tiles"])
 
 
 def test_a_run_that_is_stopped_leaves_a_state_that_answers_as_if_it_had_not_been(a_question, the_answer, tmp_path):
@@ -173,7 +167,7 @@ def test_a_run_that_is_stopped_leaves_a_state_that_answers_as_if_it_had_not_been
     assert values_of(tmp_path / "again") == pytest.approx(values_of(the_answer[0]), abs=1e-4)
 
 
-def test_a_fault_in_the_engine_does_not_spoil_the_next_run(a_question, the_answer, tmp_path, monkeypatch):
+def test_a_fault_keeps_what_was_whole_before_it_and_nothing_after(a_question, tmp_path, monkeypatch):
     warm = WarmState()
 
     def no_absent(*args, **kwargs):
@@ -183,19 +177,21 @@ def test_a_fault_in_the_engine_does_not_spoil_the_next_run(a_question, the_answe
         patched.setattr("SegExplainLib.pipeline.absent_for", no_absent)
         with pytest.raises(InvalidRequest, match="broken"):
             explain(a_question, tmp_path / "broken", warm=warm)
-    explain(a_question, tmp_path / "again", warm=warm)
-    assert values_of(tmp_path / "again") == pytest.approx(values_of(the_answer[0]), abs=1e-6)
+    keys = QuestionKeys.of(a_question)
+    assert warm.at_hand(keys.units) is not None
+    assert warm.at_hand(keys.absent) is None
+    assert warm.at_hand(keys.game) is None
 
 
 def test_a_ct_that_has_changed_is_read_again(a_question, tmp_path):
     ct = sitk.ReadImage(a_question.ct)
-    request = replace(a_question, ct=str(tmp_path / "ct.nrrd"))
+    request = replace(a_question, budget=28, ct=str(tmp_path / "ct.nrrd"))
     sitk.WriteImage(ct, request.ct)
     warm = WarmState()
     explain(request, tmp_path / "first", warm=warm)
     sitk.WriteImage(sitk.Cast(ct, sitk.sitkFloat32) * 0.9, request.ct)
     manifest = explain(request, tmp_path / "second", warm=warm)
-    assert manifest.counts["n_coalitions"] == 32
+    assert manifest.counts["n_coalitions"] == 28
     assert not any("at hand" in warning for warning in manifest.warnings)
     assert values_of(tmp_path / "first") != values_of(tmp_path / "second")
 
@@ -210,7 +206,7 @@ def test_names_of_organs_that_have_changed_are_read_again(a_question, a_small_to
     assert QuestionKeys.of(request).units != before
 
 
-def test_the_models_own_prediction_is_made_once_for_several_regions(a_question, tmp_path, monkeypatch):
+def test_the_models_own_prediction_is_made_once_for_several_regions(a_question, monkeypatch):
     warm, n_predictions = WarmState(), []
     real = question.predicted_organs
 
@@ -219,13 +215,13 @@ def test_the_models_own_prediction_is_made_once_for_several_regions(a_question, 
         return real(*args, **kwargs)
 
     monkeypatch.setattr(question, "predicted_organs", counted)
-    for number, roi in enumerate(("segment:kidney_right", "segment:kidney_right+5")):
-        explain(replace(a_question, organs="", roi=roi), tmp_path / str(number), warm=warm)
+    for roi in ("segment:kidney_right", "segment:kidney_right+5"):
+        question.prepared_question(replace(a_question, organs="", roi=roi), Progress(), warm=warm)
     assert n_predictions == [1]
 
 
 def test_a_preview_counts_the_tiles_that_the_run_then_takes(a_question, tmp_path):
-    request = replace(a_question, units="fcc", unit_mm=110.0, budget=60)
+    request = replace(a_question, units="fcc", unit_mm=150.0, budget=30)
     warm = WarmState()
     told = preview(asdict(request), progress=Progress(), warm=warm)
     manifest = explain(request, tmp_path / "out", warm=warm)
