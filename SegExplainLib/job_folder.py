@@ -38,13 +38,12 @@ class EventFile:
         self._listener = listener
 
     def __call__(self, event: Event) -> None:
-        """Writes the event at once, so that a reader of the file sees it.
+        """Writes the event, then tells the listener, who may look at the file.
 
         Raises:
             OutOfDisk: the disk is full.
             InvalidRequest: the file cannot be written to. The listener has been told all the same.
         """
-        self._listener(event)
         try:
             with self._path.open("a", encoding="utf-8") as file:
                 file.write(event.to_json_line() + "\n")
@@ -54,6 +53,8 @@ class EventFile:
                 f"{self._path} cannot be written to ({error.strerror or error}).",
                 "Give a job folder that can be written to, and leave it there until the run has ended.",
             ) from error
+        finally:
+            self._listener(event)
 
 
 def job_request(job: Path) -> ExplainRequest:
