@@ -56,6 +56,14 @@ class UnusableModel(SegExplainError):
     """The model folder is missing a part, broken, of an unsupported kind, or not trusted."""
 
 
+class MissingPackages(SegExplainError):
+    """What was asked needs packages that are not installed; ``packages`` are their names."""
+
+    def __init__(self, message: str, hint: str = "", *, packages: tuple[str, ...] = ()) -> None:
+        super().__init__(message, hint)
+        self.packages = packages
+
+
 class OutOfMemory(SegExplainError):
     """Even the smallest batch does not fit into memory."""
 

@@ -11,6 +11,7 @@ from SegExplainLib.contract import (
     Event,
     ExplainRequest,
     InvalidRequest,
+    MissingPackages,
     OutOfDisk,
     OutOfMemory,
     ResultManifest,
@@ -133,7 +134,8 @@ def failure(error: BaseException, *, stage: str = "") -> Event:
     """The ``failed`` event of any error; ``stage`` serves where the error is none of ours and does not say its own."""
     told = error if isinstance(error, SegExplainError) else _explained(error, stage)
     kind = type(error if type(told) is SegExplainError else told).__name__
-    return Event(event="failed", stage=told.stage, message=told.message, hint=told.hint, kind=kind)
+    data = {"missing": list(told.packages)} if isinstance(told, MissingPackages) else {}
+    return Event(event="failed", stage=told.stage, message=told.message, hint=told.hint, kind=kind, data=data)
 
 
 def _explained(error: BaseException, stage: str) -> SegExplainError:

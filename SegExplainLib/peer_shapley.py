@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from SegExplainLib.contract import InvalidRequest
+from SegExplainLib.contract import MissingPackages
 from SegExplainLib.shapley.coalitions import empty_and_full
 from SegExplainLib.shapley.exact import enumerate_game
 from SegExplainLib.shapley.stopping import StoppingRule
@@ -47,7 +47,7 @@ def shap_kernel_explainer(
     Raises:
         ValueError: The budget is below ``2 * n_players + 2`` and does not pay for every coalition, or the tolerance is
             negative.
-        InvalidRequest: The package is not installed, or cannot be imported.
+        MissingPackages: The package is not installed, or cannot be imported.
     """
     _require("shap")
     return _peer(game, _solve_with_shap, StoppingRule(budget, tolerance), seed)
@@ -72,7 +72,7 @@ def captum_kernel_shap(game: ValueFunction, *, budget: int, tolerance: float, se
     Raises:
         ValueError: The budget is below ``2 * n_players + 2`` and does not pay for every coalition, or the tolerance is
             negative.
-        InvalidRequest: The package is not installed, or cannot be imported.
+        MissingPackages: The package is not installed, or cannot be imported.
     """
     _require("captum.attr")
     return _peer(game, _solve_with_captum, StoppingRule(budget, tolerance), seed)
@@ -117,9 +117,10 @@ def _require(module: str) -> None:
     try:
         importlib.import_module(module)
     except ImportError as error:
-        raise InvalidRequest(
+        raise MissingPackages(
             f"The method {package} needs the package {package}, which cannot be imported ({error}).",
             f"Install it (pip install {package}), or use --method kernel-shap.",
+            packages=(package,),
         ) from error
 
 

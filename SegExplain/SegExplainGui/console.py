@@ -7,7 +7,8 @@ from slicer.i18n import tr as _
 from SegExplainGui.run import Run, SceneQuestion
 from SegExplainGui.scene.result import Result
 from SegExplainGui.services import Failure
-from SegExplainGui.session import MAP_OPACITY, Session, demo_model
+from SegExplainGui.session import MAP_OPACITY, Session
+from SegExplainGui.setup.demo_model import demo_model
 from SegExplainLib.contract import Event, SegExplainError
 
 PAUSE_S = 0.02

@@ -53,11 +53,17 @@ class Panel(VTKObservationMixin):
         machine, changed = Machine(), self._refresh_soon
         self.message = MessageView(ui)
         self._status = StatusView(ui, services, machine, message=self.message, on_change=self._on_status)
-        self._inputs = InputsView(ui, services, machine, on_change=changed)
+        self._inputs = InputsView(ui, services, machine, on_change=changed, on_missing=self._status.offer)
         self._region = RegionView(ui, services, message=self.message, on_change=changed)
         self._result = ResultView(ui, services, machine, message=self.message)
         self._run = RunView(
-            ui, services, message=self.message, on_start=self._question, on_result=self._on_result, on_change=changed
+            ui,
+            services,
+            message=self.message,
+            on_start=self._question,
+            on_result=self._on_result,
+            on_change=changed,
+            on_missing=self._status.offer,
         )
         self._stored = StoredData(
             *(ui, services, machine),
@@ -114,7 +120,7 @@ class Panel(VTKObservationMixin):
         for reason in (self._status.reason(), self._inputs.reason(), self._region.reason()):
             if reason:
                 return reason
-        if parameters.value == Quantity.FP_RELATIVE and parameters.reference is None:
+        if parameters.value == Quantity.FP_RELATIVE and not (parameters.reference and parameters.reference_segment):
             return _("Relative false positives need a truth: choose its segment under Advanced.")
         if self._services.is_busy and not self._run.is_running:
             return _("Another explanation is under way.")

@@ -166,8 +166,8 @@ class Parameters:
         parameterNode: Any
 
         def __init__(self, node: Any) -> None: ...
-        def connectGui(self, gui: Any) -> int: ...
-        def disconnectGui(self, tag: int) -> None: ...
+        def connectGui(self, gui: Any) -> int: ...  # noqa: D102
+        def disconnectGui(self, tag: int) -> None: ...  # noqa: D102
 
 
 def request_fields(parameters: Parameters) -> dict[str, Any]:

@@ -9,6 +9,7 @@ import numpy as np
 import slicer
 
 from SegExplainGui.machine import Machine
+from SegExplainGui.scene.result_nodes import CLASSES
 from SegExplainGui.services import Installation
 from SegExplainGui.session import Session
 from SegExplainGui.setup.dependencies import NoPython, find_python
@@ -160,9 +161,10 @@ class SelfTest:
         return float(volume.GetImageData().GetScalarComponentAsDouble(i, j, k, 0))
 
     def _node_ids(self) -> set[str]:
+        """Of the nodes that results are made of; Slicer itself adds others as it likes."""
         nodes = (self._scene.GetNthNode(place) for place in range(self._scene.GetNumberOfNodes()))
-        kept = ("vtkMRMLScriptedModuleNode", "vtkMRMLSubjectHierarchyNode")
-        return {node.GetID() for node in nodes if node.GetClassName() not in kept}
+        kinds = {*CLASSES.values(), "vtkMRMLSegmentationDisplayNode", "vtkMRMLColorLegendDisplayNode"}
+        return {node.GetID() for node in nodes if node.GetClassName() in kinds}
 
     def _wait(self, is_done: Callable[[], Any]) -> None:
         begin = time.monotonic()

@@ -26,19 +26,22 @@ class Failure:
         hint: What to do.
         kind: Name of the error's class; "Cancelled" where the user stopped it.
         log: Last lines of the worker's log, or empty.
+        missing: Packages that could be installed to make it work.
     """
 
     message: str
     hint: str = ""
     kind: str = ""
     log: str = ""
+    missing: tuple[str, ...] = ()
 
     @classmethod
     def of_event(cls, event: Event) -> "Failure":
         """What a ``failed`` event says."""
         log = event.data.get("log", "")
         lines = log if isinstance(log, str) else "\n".join(str(line) for line in log)
-        return cls(message=event.message, hint=event.hint, kind=event.kind, log=lines)
+        missing = tuple(str(name) for name in event.data.get("missing", ()))
+        return cls(message=event.message, hint=event.hint, kind=event.kind, log=lines, missing=missing)
 
     @classmethod
     def of_error(cls, error: SegExplainError) -> "Failure":

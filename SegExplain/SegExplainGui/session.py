@@ -34,6 +34,7 @@ from SegExplainGui.services import (
 )
 from SegExplainGui.setup import dependencies, installation
 from SegExplainGui.setup.app_folders import cache_folders, delete_downloads, private_folder
+from SegExplainGui.setup.demo_model import demo_model
 from SegExplainGui.setup.job_folders import JobFolders
 from SegExplainGui.worker.client import Process, Worker
 from SegExplainGui.worker.talk import WorkerTalk
@@ -380,7 +381,8 @@ class Session:
 
 def scene_question(parameters: Parameters, use: ModelUse) -> SceneQuestion:
     """What the panel's parameters ask."""
-    reference = (parameters.reference, parameters.reference_segment) if parameters.reference is not None else None
+    has_reference = parameters.reference is not None and bool(parameters.reference_segment)
+    reference = (parameters.reference, parameters.reference_segment) if has_reference else None
     return SceneQuestion(
         ct=parameters.ct,
         roi=parameters.roi,
@@ -388,13 +390,6 @@ def scene_question(parameters: Parameters, use: ModelUse) -> SceneQuestion:
         organs=parameters.organs,
         reference=reference,
     )
-
-
-def demo_model() -> str:
-    """Folder of the bundled demo model; empty when it is not part of this installation."""
-    package = Path(SegExplainLib.__file__).resolve().parent
-    folders = (package / "resources" / "demo_model", package.parent / "Resources" / "demo_model")
-    return next((str(folder) for folder in folders if (folder / "configs" / "inference.json").exists()), "")
 
 
 def _model_fields(use: ModelUse) -> dict[str, Any]:

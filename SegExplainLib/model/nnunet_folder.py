@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from SegExplainLib.contract import UnusableModel
+from SegExplainLib.contract import MissingPackages, UnusableModel
 from SegExplainLib.model.checkpoint import opened_checkpoint, with_weights
 
 CHECKPOINT = "checkpoint_final.pth"
@@ -71,7 +71,8 @@ def opened_parts(folder: Path, *, device: torch.device, trust: bool, folds: Sequ
     """Plans and networks of a results folder, checked to be of a kind that can be explained.
 
     Raises:
-        UnusableModel: nnunetv2 is not installed, or a part is missing, broken, of an unsupported kind or not trusted.
+        MissingPackages: nnunetv2 is not installed.
+        UnusableModel: a part is missing, broken, of an unsupported kind or not trusted.
     """
     require_nnunetv2()
     from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
@@ -103,10 +104,14 @@ def opened_parts(folder: Path, *, device: torch.device, trust: bool, folds: Sequ
 
 def require_nnunetv2() -> None:
     """Raises:
-    UnusableModel: nnunetv2 is not installed.
+    MissingPackages: nnunetv2 is not installed.
     """
     if importlib.util.find_spec("nnunetv2") is None:
-        raise UnusableModel("nnU-Net models need the package nnunetv2.", 'Run: pip install "segexplain[nnunet]"')
+        raise MissingPackages(
+            "nnU-Net models need the package nnunetv2.",
+            'Run: pip install "segexplain[nnunet]"',
+            packages=("nnunetv2", "acvl-utils"),
+        )
 
 
 def chosen_folds(folder: Path, folds: Sequence[str]) -> list[str]:

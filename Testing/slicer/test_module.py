@@ -151,7 +151,7 @@ def test_a_checkout_leaves_no_foreign_folder_on_the_path(the_module):
 @needs_backend
 def test_a_click_on_explain_brings_the_answer_into_the_panel(the_module):
     from SegExplainGui.scene.export import fit_roi_to_segment, new_roi
-    from SegExplainGui.session import demo_model
+    from SegExplainGui.setup.demo_model import demo_model
     from SegExplainGui.setup.dependencies import find_python
     from SegExplainGui.setup.sample_data import load_torso, make_torso
 

@@ -682,6 +682,25 @@ def test_the_strip_opens_when_something_is_missing_and_closes_when_all_is_well(a
     assert ui.installButton.isHidden()
 
 
+def test_a_network_that_needs_another_package_brings_the_install_button(a_panel):
+    """The demo model works without nnunetv2: its absence shows only when an nnU-Net is chosen."""
+    from scripted_services import READY
+    from SegExplainGui.services import Failure
+
+    ui, services = a_panel.ui, a_panel.services
+    services.answer("check", "answer", READY)
+    _until_asked(a_panel, "describe")
+    missing = Failure(
+        message="nnU-Net models need nnunetv2.", kind="MissingPackages", missing=("nnunetv2", "acvl-utils")
+    )
+    services.answer("describe", "failure", missing)
+    _settle()
+    assert not ui.statusSection.collapsed
+    assert not ui.installButton.isHidden()
+    ui.installButton.click()
+    assert services.asked[-1].given == {"missing": needed}
+
+
 def test_a_worker_that_does_not_start_is_told_with_its_log(a_panel):
     a_panel.services.answer("check", "failure", _failure("The worker ended.", "Check again.", "WorkerDied", "Killed"))
     _settle()

@@ -120,7 +120,7 @@ def a_torso(a_session, a_torso_folder):
 
 def a_question(torso, **fields):
     from SegExplainGui.run import SceneQuestion
-    from SegExplainGui.session import demo_model
+    from SegExplainGui.setup.demo_model import demo_model
 
     ct, organs, roi = torso
     fields = {"model": demo_model(), "target": "lesion", "tolerance": 0.0, "budget": 40, "removal": "air"} | fields

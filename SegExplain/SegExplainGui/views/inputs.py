@@ -21,8 +21,17 @@ PAUSE_MS = 300
 class InputsView:
     """The network, its label and its device, by hand: their choices are not known beforehand."""
 
-    def __init__(self, ui: Any, services: Services, machine: Machine, *, on_change: Callable[[], None]) -> None:
-        self._ui, self._services, self._machine, self._on_change = ui, services, machine, on_change
+    def __init__(
+        self,
+        ui: Any,
+        services: Services,
+        machine: Machine,
+        *,
+        on_change: Callable[[], None],
+        on_missing: Callable[[Failure], None],
+    ) -> None:
+        self._ui, self._services, self._machine = ui, services, machine
+        self._on_change, self._on_missing = on_change, on_missing
         self._parameters: Parameters | None = None
         self._choices: list[ModelChoice] = []
         self._devices: list[str] = []
@@ -189,6 +198,7 @@ class InputsView:
         self._failure = failure
         self._ui.targetSelector.enabled = False
         self._say("\n".join(part for part in (failure.message, failure.hint) if part))
+        self._on_missing(failure)
         self._on_change()
 
     def _show_target(self) -> None:

@@ -32,10 +32,12 @@ class RunView:
         on_start: Callable[[], tuple["Parameters", ModelUse] | None],
         on_result: Callable[[ShownResult], None],
         on_change: Callable[[], None],
+        on_missing: Callable[[Failure], None],
     ) -> None:
         self.is_running = False
         self._ui, self._services, self._message = ui, services, message
         self._on_start, self._on_result, self._on_change = on_start, on_result, on_change
+        self._on_missing = on_missing
         self._has_result = False
         self._stage = ""
         ui.explainButton.connect("clicked()", self._on_click)
@@ -100,6 +102,7 @@ class RunView:
             self._message.show_note("\n".join([failure.message or _("Stopped."), *kept]))
         elif failure is not None:
             self._message.show_failure(failure)
+            self._on_missing(failure)
         self._on_change()
 
     def _show_running(self, is_running: bool) -> None:

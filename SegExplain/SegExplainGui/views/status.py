@@ -30,6 +30,7 @@ class StatusView:
         self._ui, self._services, self._machine = ui, services, machine
         self._message, self._on_change = message, on_change
         self._failure: Failure | None = None
+        self._wanted: tuple[str, ...] = ()
         self._rows: list[Any] = []
         self._is_installing = False
         ui.pythonPath.filters = ctk.ctkPathLineEdit.Files
@@ -56,11 +57,20 @@ class StatusView:
 
     def check(self) -> None:
         """Asks anew."""
-        self.installation, self._failure = None, None
+        self.installation, self._failure, self._wanted = None, None, ()
         self._ui.statusSection.text = _("Checking what is ready...")
         self._ui.checkButton.enabled = False
         self._services.check(self._on_answer, self._on_failure)
         self._on_change()
+
+    def offer(self, failure: Failure) -> None:
+        """Offers to install what a failed question would need; others can still be asked."""
+        if not failure.missing or self.installation is None:
+            return
+        self._wanted = failure.missing
+        findings = [*self.installation.findings, Finding(state="fault", text=failure.message)]
+        self._show(findings, missing=(*self.installation.missing, *self._wanted))
+        self._ui.statusSection.collapsed = False
 
     def close(self) -> None:
         """Waits for nothing more."""
@@ -124,9 +134,8 @@ class StatusView:
         self._ui.installButton.text = _("Stop installing")
         self._ui.checkButton.enabled = False
         with self._message.telling():
-            self._services.install(
-                self.installation.missing, on_text=self._on_install_text, on_end=self._on_install_end
-            )
+            missing = (*self.installation.missing, *self._wanted)
+            self._services.install(missing, on_text=self._on_install_text, on_end=self._on_install_end)
         self._on_change()
 
     def _on_install_text(self, text: str) -> None:
