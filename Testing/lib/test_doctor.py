@@ -200,7 +200,7 @@ def version(name):
     return metadata_version(name)
 
 importlib.metadata.version = version
-from SegExplainLib.contract import ExplainRequest, InvalidRequest
+from SegExplainLib.contract import ExplainRequest, MissingPackages
 from SegExplainLib.doctor import missing_packages
 from SegExplainLib.pipeline import explain
 from SegExplainLib.requirements import unmet_requirements
@@ -211,7 +211,7 @@ manifest = explain(request, job / "results")
 refused = ""
 try:
     explain(replace(request, method="shap"), job / "other")
-except InvalidRequest as error:
+except MissingPackages as error:
     refused = str(error)
 unmet = [requirement.name for requirement in unmet_requirements()]
 print(json.dumps({"unmet": unmet, "missing": missing_packages(), "versions": manifest.versions, "refused": refused}))

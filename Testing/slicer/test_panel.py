@@ -690,10 +690,9 @@ def test_a_network_that_needs_another_package_brings_the_install_button(a_panel)
     ui, services = a_panel.ui, a_panel.services
     services.answer("check", "answer", READY)
     _until_asked(a_panel, "describe")
-    missing = Failure(
-        message="nnU-Net models need nnunetv2.", kind="MissingPackages", missing=("nnunetv2", "acvl-utils")
-    )
-    services.answer("describe", "failure", missing)
+    needed = ("nnunetv2", "acvl-utils")
+    failure = Failure(message="nnU-Net models need nnunetv2.", kind="MissingPackages", missing=needed)
+    services.answer("describe", "failure", failure)
     _settle()
     assert not ui.statusSection.collapsed
     assert not ui.installButton.isHidden()
