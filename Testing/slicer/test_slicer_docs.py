@@ -43,7 +43,7 @@ def test_the_console_examples_of_the_documents_run(the_tutorials_scene, capsys):
     asked = "unit_mm=120.0)"
     assert asked in waiting
     console = {"slicer": slicer}
-    exec(compile(waiting.replace(asked, "unit_mm=120.0, budget=40)"), "docs/slicer.md", "exec"), console)
+    exec(compile(waiting.replace(asked, "unit_mm=120.0, budget=84)"), "docs/slicer.md", "exec"), console)
     lines = capsys.readouterr().out.splitlines()
     assert "lesion" in lines[0]
     assert all(re.fullmatch(r".+: [+-]\d\.\d{3} ± \d\.\d{3}", line) for line in lines[-3:])
