@@ -12,6 +12,7 @@ The package, from the top of the import order down::
     answers                    every class and value function of one game
     report/  game_record       tables, maps, plots, the page a clinician reads; a game on disk
     attribution  game          importances on units; coalitions -> values: removal + tiles + target
+    gradients/                 voxel maps from derivatives of the stitched prediction, at one tile's memory
     removal  target            what "absent" looks like; what number is explained
     case  roi  peer_shapley    CT + ROI + network -> PreparedCase; shap's and captum's estimators
     model/  players/  shapley/ the network and its tiles; who plays; the estimators
