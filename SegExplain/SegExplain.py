@@ -190,7 +190,7 @@ class SegExplainLogic(ScriptedLoadableModuleLogic):
             SegExplainError: says what was expected and found, and what to do.
         """
         from SegExplainGui.console import explain
-        from SegExplainGui.run import SceneQuestion
+        from SegExplainGui.scene_question import SceneQuestion
 
         fields |= {"model": model, "target": target}
         question = SceneQuestion(ct=ctNode, roi=roiNode, fields=fields, organs=organsNode, reference=referenceSegment)

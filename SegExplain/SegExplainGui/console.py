@@ -4,8 +4,9 @@ from collections.abc import Callable
 
 from slicer.i18n import tr as _
 
-from SegExplainGui.run import Run, SceneQuestion
+from SegExplainGui.run import Run
 from SegExplainGui.scene.result import Result
+from SegExplainGui.scene_question import SceneQuestion
 from SegExplainGui.services import Failure
 from SegExplainGui.session import MAP_OPACITY, Session
 from SegExplainGui.setup.demo_model import demo_model

@@ -3,14 +3,14 @@
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from slicer.i18n import tr as _
 
-from SegExplainGui.scene import export
 from SegExplainGui.scene.result import Result, create_result
+from SegExplainGui.scene_question import SceneQuestion
 from SegExplainGui.services import Failure
 from SegExplainGui.worker.question_queue import QuestionQueue
 from SegExplainLib.contract import (
@@ -38,52 +38,6 @@ class Logics:
     segmentations: Any
     colors: Any
     plots: Any
-
-
-@dataclass(frozen=True, eq=False)
-class SceneQuestion:
-    """What is asked, as nodes and settings.
-
-    Attributes:
-        ct: vtkMRMLScalarVolumeNode.
-        roi: vtkMRMLMarkupsROINode.
-        fields: The fields of an ``ExplainRequest`` that need no export; model and target among them.
-        organs: vtkMRMLSegmentationNode, or None for the model's own organs.
-        reference: vtkMRMLSegmentationNode and segment id of the truth, or None.
-    """
-
-    ct: Any
-    roi: Any
-    fields: dict[str, Any]
-    organs: Any = None
-    reference: tuple[Any, str] | None = None
-
-    def with_fields(self, **fields: Any) -> "SceneQuestion":
-        """The same question with other fields."""
-        return replace(self, fields=self.fields | fields)
-
-    def exported(self, folder: Path, *, warn: Callable[[str], None]) -> ExplainRequest:
-        """Writes the nodes to ``folder``, each only when it has changed, and gives the request.
-
-        Raises:
-            SegExplainError: a node is missing, empty, elsewhere, or under a transform that is not linear.
-        """
-        if self.ct is None:
-            raise InvalidRequest(_("No CT is chosen."), _("Load a CT and choose it."))
-        if self.roi is None:
-            raise InvalidRequest(_("No region is chosen."), _("Place an ROI box, or fit one to a segment."))
-        paths = {
-            "ct": str(export.export_ct(self.ct, folder)),
-            "roi": export.export_roi(self.roi, self.ct, folder),
-        }
-        if self.organs is not None:
-            organs = export.export_organs(self.organs, self.ct, folder, warn=warn)
-            paths["organs"] = str(organs)
-        if self.reference is not None:
-            node, segment = self.reference
-            mask = export.export_mask(node, segment, self.ct, folder)
-            paths["reference"] = str(mask)
-        return ExplainRequest.from_mapping({**self.fields, **paths})
 
 
 class Run:

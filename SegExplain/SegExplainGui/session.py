@@ -17,10 +17,11 @@ import SegExplainLib
 from SegExplainGui import result_files
 from SegExplainGui.desktop import Desktop
 from SegExplainGui.parameters import Parameters, request_fields
-from SegExplainGui.run import Logics, Run, SceneQuestion
+from SegExplainGui.run import Logics, Run
 from SegExplainGui.scene import export
 from SegExplainGui.scene.result import Result, results_in
 from SegExplainGui.scene.shown_in_views import bring_to_views
+from SegExplainGui.scene_question import SceneQuestion, model_fields, scene_question
 from SegExplainGui.services import (
     Failure,
     Finding,
@@ -172,7 +173,7 @@ class Session:
     ) -> None:
         """Opens the model and tells its classes."""
         fields = request_fields(parameters)
-        request = {"folds": fields["folds"], "mirroring": fields["mirroring"], **_model_fields(use)}
+        request = {"folds": fields["folds"], "mirroring": fields["mirroring"], **model_fields(use)}
 
         def answered(data: dict[str, Any]) -> None:
             on_answer(ModelDescription(name=data["name"], classes=data["classes"], device=data["device"]))
@@ -377,23 +378,6 @@ class Session:
         backend = dependencies.find_python(self._python)
         launch = dependencies.launch(backend, library=LIBRARY, private=private_folder(self._data))
         return Worker(launch, self._make_process)
-
-
-def scene_question(parameters: Parameters, use: ModelUse) -> SceneQuestion:
-    """What the panel's parameters ask."""
-    has_reference = parameters.reference is not None and bool(parameters.reference_segment)
-    reference = (parameters.reference, parameters.reference_segment) if has_reference else None
-    return SceneQuestion(
-        ct=parameters.ct,
-        roi=parameters.roi,
-        fields=request_fields(parameters) | _model_fields(use),
-        organs=parameters.organs,
-        reference=reference,
-    )
-
-
-def _model_fields(use: ModelUse) -> dict[str, Any]:
-    return {"model": use.model, "device": use.device, "trust_model": use.trust_model}
 
 
 def _require(ct: Any, roi: Any) -> None:

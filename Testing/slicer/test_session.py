@@ -119,7 +119,7 @@ def a_torso(a_session, a_torso_folder):
 
 
 def a_question(torso, **fields):
-    from SegExplainGui.run import SceneQuestion
+    from SegExplainGui.scene_question import SceneQuestion
     from SegExplainGui.setup.demo_model import demo_model
 
     ct, organs, roi = torso
