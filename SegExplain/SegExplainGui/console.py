@@ -13,7 +13,7 @@ from SegExplainGui.setup.demo_model import demo_model
 from SegExplainLib.contract import Event, SegExplainError
 
 PAUSE_S = 0.02
-TOP_K = 20
+TOP_K = 8
 
 
 def explain(session: Session, question: SceneQuestion, *, callback: Callable[[Event], None] | None) -> Result | Run:

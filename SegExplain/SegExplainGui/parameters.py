@@ -158,7 +158,7 @@ class Parameters:
     batch: Annotated[int, WithinRange(0, 1024)] = 0
     reference: vtkMRMLSegmentationNode
     reference_segment: str = ""
-    top_k: Annotated[int, WithinRange(1, 200)] = 20
+    top_k: Annotated[int, WithinRange(1, 200)] = 8
     sign: Sign = Sign.BOTH
     opacity: Annotated[float, WithinRange(0, 1)] = 1.0
 

@@ -10,6 +10,7 @@ from typing import Any
 from slicer.i18n import tr as _
 
 from SegExplainGui.scene.result import Result, create_result
+from SegExplainGui.scene.roi_appearance import make_faint
 from SegExplainGui.scene_question import SceneQuestion
 from SegExplainGui.services import Failure
 from SegExplainGui.worker.question_queue import QuestionQueue
@@ -86,6 +87,7 @@ class Run:
         self._on_result = on_result
         self._on_end = on_end
         self._ct_id = question.ct.GetID() if question.ct is not None else ""
+        self._roi_id = question.roi.GetID() if question.roi is not None else ""
         self._name = ""
         self.failure: Failure | None = None
         self.result: Result | None = None
@@ -125,7 +127,7 @@ class Run:
         """Stops the run and ends at once, without touching the scene again; None tells nobody."""
         if not self.is_active:
             return
-        self.is_active = False
+        self.is_active, self.failure = False, failure
         self._queue.cancel("explain")
         if failure is not None:
             self._on_end(failure)
@@ -134,12 +136,12 @@ class Run:
         if not self.is_active:
             return
         try:
-            self._on_event(event)
             if event.event == "partial":
                 partial = self._job / "partial"
                 self._show(partial / "units.nrrd", partial / "players.csv", is_interim=True)
             elif event.event == "finished":
                 self._finish(Path(event.path))
+            self._on_event(event)
         except SegExplainError as error:
             self._stop_for(Failure.of_error(error), event)
         except Exception as error:  # as in `start`
@@ -174,6 +176,8 @@ class Run:
                 colors_logic=self._logics.colors,
             )
             self.result.set_units(units)
+            if self._scene.GetNodeByID(self._roi_id) is self._question.roi:
+                make_faint(self._question.roi)
         fields = self._question.fields
         quantity = fields.get("value", ExplainRequest.value)
         self.result.set_answers(answers, target=fields["target"], quantity=quantity, is_interim=is_interim)

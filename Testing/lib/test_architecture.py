@@ -120,6 +120,7 @@ GUI_LEVELS = [
     ["session", "views"],
     ["result_files"],
     ["run"],
+    ["scene_question"],
     ["scene", "setup"],
     ["worker"],
     ["services", "machine", "desktop"],

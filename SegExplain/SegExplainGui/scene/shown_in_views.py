@@ -2,13 +2,13 @@
 
 from typing import Any
 
-from SegExplainGui.scene import importance_map, roi_appearance
+from SegExplainGui.scene import importance_map
 from SegExplainGui.scene.result import Result, results_in, show_in_slices
 from SegExplainGui.scene.result_nodes import composites_in
 
 
 def bring_to_views(result: Result, scene: Any, *, opacity: float) -> None:
-    """Shows a result and hides the others; ROI boxes keep their outline alone, so that they cover nothing.
+    """Shows a result and hides the others.
 
     Args:
         result: The one to show.
@@ -20,8 +20,6 @@ def bring_to_views(result: Result, scene: Any, *, opacity: float) -> None:
     """
     for other in results_in(scene):
         _set_visible(other, other == result)
-    for place in range(scene.GetNumberOfNodesByClass("vtkMRMLMarkupsROINode")):
-        roi_appearance.make_faint(scene.GetNthNodeByClass(place, "vtkMRMLMarkupsROINode"))
     show_in_slices(result, composites_in(scene), opacity)
 
 
