@@ -152,7 +152,7 @@ def load_torso(folder: Path, scene: Any, *, volumes_logic: Any) -> tuple[Any, An
     Raises:
         SegExplainError: a file is missing or broken; the folder is deleted, so that the next time makes it anew.
     """
-    ct = volumes_logic.AddArchetypeVolume(str(folder / "ct.nrrd"), scene.GenerateUniqueName(CT_NAME), 0)
+    ct = volumes_logic.AddArchetypeVolume(str(folder / "ct.nrrd"), CT_NAME, 0)
     label_map = volumes_logic.AddArchetypeVolume(str(folder / "organs.nrrd"), "organs", 1)
     try:
         names = json.loads((folder / "organs.json").read_text(encoding="utf-8"))
