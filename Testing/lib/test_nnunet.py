@@ -12,7 +12,7 @@ from framework_oracles import NnUNetOracle, as_stored
 from oracles import sliding_window
 from tiny_models import write_nnunet_model
 
-from SegExplainLib.contract import InvalidRequest, UnusableModel
+from SegExplainLib.contract import InvalidRequest, MissingPackages, UnusableModel
 from SegExplainLib.model.loading import load_segmenter
 from SegExplainLib.model.nnunet import MeanOfFolds
 from SegExplainLib.model.stitching import fused_logits
@@ -313,5 +313,5 @@ def test_trainers_that_leave_the_network_alone_need_no_search(tmp_path):
 
 def test_without_nnunetv2_the_user_is_told_what_to_install(model, monkeypatch):
     monkeypatch.setitem(sys.modules, "nnunetv2", None)
-    with pytest.raises(UnusableModel, match=r'pip install "segexplain\[nnunet\]"'):
+    with pytest.raises(MissingPackages, match=r'pip install "segexplain\[nnunet\]"'):
         load_segmenter(model, device=CPU, trust=False)
