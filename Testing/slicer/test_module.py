@@ -79,7 +79,15 @@ def test_slicer_reads_the_file_at_once_and_it_brings_nothing_heavy():
         "new = {name.partition('.')[0] for name in set(sys.modules) - before}\n"
         "print(sorted(new - sys.stdlib_module_names))"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    path = os.pathsep.join([str(FILE.parent), str(Path(__file__).parent)])
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=Path(__file__).parent,
+        env=os.environ | {"PYTHONPATH": path},
+    )
     assert done.stdout.strip() == "['SegExplain', 'SegExplainLib']"
 
 

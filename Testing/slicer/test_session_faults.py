@@ -36,7 +36,7 @@ def a_session(tmp_path):
 
 
 def _question(exported):
-    return SimpleNamespace(ct=None, fields={}, exported=exported)
+    return SimpleNamespace(roi=None, ct=None, fields={}, exported=exported)
 
 
 def _broken(*_given, **_named):
