@@ -135,20 +135,23 @@ class Run:
     def _heard(self, event: Event) -> None:
         if not self.is_active:
             return
-        try:
-            if event.event == "partial":
-                partial = self._job / "partial"
-                self._show(partial / "units.nrrd", partial / "players.csv", is_interim=True)
-            elif event.event == "finished":
-                self._finish(Path(event.path))
-            self._on_event(event)
-        except SegExplainError as error:
-            self._stop_for(Failure.of_error(error), event)
-        except Exception as error:  # as in `start`
-            LOG.exception("A worker's event could not be shown.")
-            self._stop_for(Failure.of_unexpected(error), event)
+        for take in (self._import, self._on_event):  # who hears of an event finds its nodes there
+            try:
+                take(event)
+            except SegExplainError as error:
+                self._stop_for(Failure.of_error(error), event)
+            except Exception as error:  # as in `start`
+                LOG.exception("A worker's event could not be shown.")
+                self._stop_for(Failure.of_unexpected(error), event)
         if event.event in ("finished", "failed"):
             self._end(self.failure or (Failure.of_event(event) if event.event == "failed" else None))
+
+    def _import(self, event: Event) -> None:
+        if event.event == "partial":
+            partial = self._job / "partial"
+            self._show(partial / "units.nrrd", partial / "players.csv", is_interim=True)
+        elif event.event == "finished":
+            self._finish(Path(event.path))
 
     def _stop_for(self, failure: Failure, event: Event) -> None:
         """The first fault of this side is what the user is told; the worker need not go on."""

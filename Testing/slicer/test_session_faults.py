@@ -61,9 +61,18 @@ def test_a_question_that_breaks_ends_its_run_and_says_why(a_session):
 def test_a_listener_that_breaks_at_the_last_event_ends_the_run_all_the_same(a_session):
     failures = []
     run = a_session.start(_question(_broken), on_event=_broken, on_result=_broken, on_end=failures.append)
-    run._heard(Event(event="finished", path="nowhere"))
+    run._heard(Event(event="failed", message="The worker gave up."))
     assert not run.is_active
     assert "no size" in failures[0].message
+
+
+def test_a_result_that_cannot_be_imported_ends_the_run_and_its_last_event_is_told_all_the_same(a_session):
+    failures, heard = [], []
+    run = a_session.start(_question(_broken), on_event=heard.append, on_result=_broken, on_end=failures.append)
+    run._heard(Event(event="finished", path="nowhere"))
+    assert not run.is_active
+    assert "nowhere" in failures[0].message
+    assert heard[-1].event == "finished"
 
 
 def test_another_python_ends_the_run_of_the_one_before(a_session):
