@@ -60,6 +60,10 @@ class PlayerPartition:
         weights = voxel_map.ravel()
         return np.bincount(self.labels.ravel(), weights=weights, minlength=self.n_players + 1)[1:].astype(np.float64)
 
+    def averaged(self, voxel_map: NDArray) -> NDArray[np.float64]:
+        """(n_players,) mean over each player's voxels of a map (k, j, i)."""
+        return self.pooled(voxel_map) / (self.volumes_ml / self.grid.voxel_volume_ml)
+
 
 def partition_from_ids(
     ids: NDArray, names: dict[int, str], *, within: NDArray[np.bool_], grid: VoxelGrid, kind: str
