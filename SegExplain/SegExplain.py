@@ -24,7 +24,7 @@ OWN_PACKAGES = ("SegExplainGui", "SegExplainLib")
 def find_library() -> None:
     """Makes SegExplainLib importable: installed beside this file, or, in a checkout, beside this file's folder."""
     checkout = Path(__file__).resolve().parents[1]
-    if (checkout / "SegExplainLib" / "contract.py").exists():
+    if (checkout / "SegExplainLib" / "contract").is_dir():
         sys.path.insert(0, str(checkout))
         import SegExplainLib  # noqa: F401 - its submodules are found through it from now on
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from torch.autograd.function import once_differentiable
 
 from SegExplainLib.case import PreparedCase
-from SegExplainLib.contract import InvalidRequest
+from SegExplainLib.contract import DIFFERENTIABLE_VALUES, InvalidRequest
 from SegExplainLib.gradients.backward import OnGraph, StitchedNetwork
 from SegExplainLib.model.segmenter import SegmentClass, Segmenter
 from SegExplainLib.target import TargetScore, predicted_mask, region_tally, target_score
@@ -18,7 +18,6 @@ LINEAR = ("mean-logit",)
 """Quantities that are linear in the logits: their gradient needs no forward pass before it."""
 ENTRIES_AT_ONCE = 2**19
 """Channels times voxels that are differentiated together: 2 MiB for each of a dozen intermediate results."""
-DIFFERENTIABLE = ("mean-logit", "soft-dice", "soft-volume")
 
 
 @dataclass(frozen=True, eq=False)
@@ -175,7 +174,7 @@ def stitched_score(
         case: The CT and the region.
         segmenter: The network's.
         target: The class.
-        quantity: One of ``DIFFERENTIABLE``.
+        quantity: One of ``contract.DIFFERENTIABLE_VALUES``.
         reference: bool (n_channels, n_voxels), y over the region's voxels in C order; None takes the unperturbed
             prediction of every channel.
         full_logits: float32 (n_channels, k, j, i) of the region's box, unperturbed; None runs every tile for them.
@@ -203,10 +202,10 @@ def require_differentiable(quantity: str) -> None:
     """Raises:
     InvalidRequest: the quantity counts voxels.
     """
-    if quantity not in DIFFERENTIABLE:
+    if quantity not in DIFFERENTIABLE_VALUES:
         raise InvalidRequest(
             f"The value {quantity} counts labelled voxels: it moves in steps and has no gradient.",
-            f"For a gradient method choose --value {', '.join(DIFFERENTIABLE[:-1])} or {DIFFERENTIABLE[-1]}.",
+            f"For a gradient method choose --value {', '.join(DIFFERENTIABLE_VALUES[:-1])} or {DIFFERENTIABLE_VALUES[-1]}.",
         )
 
 

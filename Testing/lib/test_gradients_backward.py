@@ -10,9 +10,9 @@ from gradient_oracles import LiveSavedTensors, naive_gradient, peak_allocated_by
 from tiny_models import write_nnunet_model
 
 from SegExplainLib.case import prepared_case
-from SegExplainLib.contract import Cancelled, InvalidRequest, OutOfMemory, UnusableModel
+from SegExplainLib.contract import DIFFERENTIABLE_VALUES, Cancelled, InvalidRequest, OutOfMemory, UnusableModel
 from SegExplainLib.gradients.backward import StitchedNetwork
-from SegExplainLib.gradients.stitched_score import DIFFERENTIABLE, stitched_score
+from SegExplainLib.gradients.stitched_score import stitched_score
 from SegExplainLib.gradients.tile_graph import out_of_place
 from SegExplainLib.model.loading import load_segmenter
 from SegExplainLib.model.segmenter import TilePass
@@ -63,7 +63,7 @@ def assert_close(gradient, expected):
     torch.testing.assert_close(gradient, expected, rtol=0, atol=1e-5 * float(expected.abs().max()))
 
 
-@pytest.mark.parametrize("quantity", DIFFERENTIABLE)
+@pytest.mark.parametrize("quantity", DIFFERENTIABLE_VALUES)
 @pytest.mark.parametrize("is_exclusive", [True, False])
 @pytest.mark.parametrize("roi", [CORNER, MIDDLE])
 def test_the_gradient_is_that_of_the_naive_graph_through_every_tile(quantity, is_exclusive, roi):
@@ -72,7 +72,7 @@ def test_the_gradient_is_that_of_the_naive_graph_through_every_tile(quantity, is
     assert_same_gradient(a_score(segmenter, case, quantity=quantity), case, segmenter.network)
 
 
-@pytest.mark.parametrize("quantity", DIFFERENTIABLE)
+@pytest.mark.parametrize("quantity", DIFFERENTIABLE_VALUES)
 def test_away_from_the_ct_it_is_too(quantity):
     segmenter = TinySegmenter()
     case = a_case(segmenter)

@@ -1,0 +1,59 @@
+"""What crosses the border of a process: requests, results, events, errors.
+
+Standard library only, so that a graphical client imports it in milliseconds.
+"""
+
+from SegExplainLib.contract.choices import (
+    DIFFERENTIABLE_VALUES,
+    GRADIENT_METHODS,
+    METHODS,
+    PATH_METHODS,
+    REMOVALS,
+    SHAPLEY_METHODS,
+    SINGLE_REMOVALS,
+    UNIT_KINDS,
+    VALUES,
+)
+from SegExplainLib.contract.errors import (
+    Cancelled,
+    GeometryMismatch,
+    InvalidRequest,
+    MissingPackages,
+    OutOfDisk,
+    OutOfMemory,
+    SegExplainError,
+    UnusableModel,
+    nearest_names,
+)
+from SegExplainLib.contract.manifest import ESTIMATE_KEYS, ResultManifest
+from SegExplainLib.contract.messages import COMMANDS, EVENTS, Command, Event
+from SegExplainLib.contract.request import SCHEMA_VERSION, ExplainRequest
+
+__all__ = [
+    "COMMANDS",
+    "DIFFERENTIABLE_VALUES",
+    "ESTIMATE_KEYS",
+    "EVENTS",
+    "GRADIENT_METHODS",
+    "METHODS",
+    "PATH_METHODS",
+    "REMOVALS",
+    "SCHEMA_VERSION",
+    "SHAPLEY_METHODS",
+    "SINGLE_REMOVALS",
+    "UNIT_KINDS",
+    "VALUES",
+    "Cancelled",
+    "Command",
+    "Event",
+    "ExplainRequest",
+    "GeometryMismatch",
+    "InvalidRequest",
+    "MissingPackages",
+    "OutOfDisk",
+    "OutOfMemory",
+    "ResultManifest",
+    "SegExplainError",
+    "UnusableModel",
+    "nearest_names",
+]
