@@ -24,7 +24,8 @@ class VoxelEstimate:
     Attributes:
         voxel_map: float32 (k, j, i) on the network's grid, summed over its input channels; 0 outside the reach.
         values: float64 (n_players,), the sum of the map over each unit.
-        standard_errors: float64 (n_players,): 0 where nothing is sampled, inf where the sample is too small to tell.
+        standard_errors: float64 (n_players,): 0 where nothing is sampled, inf where the sample is too small to tell, nan
+            for methods that tell none.
         empty_value: The explained number at the baseline, the mean over several; nan for methods without one.
         full_value: The explained number of the CT as it is.
         completeness_gap: Sum of the map minus ``full_value - empty_value``; nan for methods that do not promise 0.
@@ -49,7 +50,7 @@ class VoxelEstimate:
 
     @property
     def relative_error(self) -> float:
-        """Largest standard error over the spread of the values: what the stopping rule looks at."""
+        """Largest standard error over the spread of the values: what the stopping rule looks at; nan where none is."""
         return _relative_error(self.values, self.standard_errors)
 
 
@@ -136,6 +137,6 @@ def _mean_and_error(pooled: NDArray[np.float64]) -> tuple[NDArray[np.float64], N
 
 def _relative_error(values: NDArray[np.float64], errors: NDArray[np.float64]) -> float:
     largest, spread = float(errors.max()), float(np.ptp(values))
-    if largest == 0.0:
-        return 0.0
+    if largest == 0.0 or math.isnan(largest):
+        return largest
     return largest / spread if spread != 0.0 else math.inf
