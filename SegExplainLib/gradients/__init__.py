@@ -16,6 +16,9 @@ Read in this order:
     smoothgrad                 smoothgrad, smoothgrad_squared, vargrad: gradients under noise
     guided_backprop            only what speaks for, through every rectifier
     seg_grad_cam               a layer's features, weighted by the gradient
+    oversegmentation           a CT cut into segments of several sizes
+    region_ranking             segments by the attribution that each still adds
+    xrai                       integrated gradients, told region by region
 
 Nothing is imported here: take what you need from the modules.
 """
