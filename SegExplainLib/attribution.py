@@ -1,12 +1,34 @@
 """The answer: how much each unit, and each voxel, speaks for or against the label. No plotting, no files."""
 
+import math
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from SegExplainLib.players.partition import PlayerPartition
-from SegExplainLib.volume import Volume, VoxelGrid, resampled_nearest
+from SegExplainLib.volume import Volume, VoxelGrid, resampled_linear, resampled_nearest
+
+
+class Estimate(Protocol):
+    """What any method says of how far it came.
+
+    Attributes:
+        stop_reason: "exact", "tolerance" or "budget"; None while the work goes on.
+        n_evaluations: Coalitions evaluated, or gradients taken.
+        relative_error: Largest standard error over the range of the values; nan where the method gives none.
+        degrees_of_freedom: Behind the standard errors; 0 where there are none.
+    """
+
+    @property
+    def stop_reason(self) -> str | None: ...
+    @property
+    def n_evaluations(self) -> int: ...
+    @property
+    def relative_error(self) -> float: ...
+    @property
+    def degrees_of_freedom(self) -> float: ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -18,11 +40,13 @@ class Attribution:
         partition: The players, on the network's grid.
         player_values: float64 (n_players,), in ``unit``; positive speaks for a larger explained number.
         standard_errors: float64 (n_players,), 0 where exact, nan where the method gives none.
-        empty_value: The explained number with every player absent.
+        empty_value: The explained number with every player absent; nan for methods that remove nothing.
         full_value: The explained number of the CT as it is.
         quantity: Name of the explained number, as in ``contract.VALUES``.
-        unit: Of the values: "voxels", "ml", "share", "logit".
+        unit: Of the values: "voxels", "ml", "share", "logit", or "relative" where only their ratios mean something.
         target: Name of the class.
+        voxel_map: float32 (k, j, i) on the network's grid, for methods that tell voxels apart; None where every voxel
+            has the value of its player.
     """
 
     method: str
@@ -34,6 +58,12 @@ class Attribution:
     quantity: str
     unit: str
     target: str
+    voxel_map: NDArray[np.float32] | None = None
+
+    @property
+    def adds_up(self) -> bool:
+        """Whether the values are shares of a difference: that between the CT and all players absent."""
+        return math.isfinite(self.empty_value)
 
     @property
     def ranking(self) -> NDArray[np.int64]:
@@ -52,6 +82,11 @@ def native_labels_of(partition: PlayerPartition, native_grid: VoxelGrid) -> NDAr
 
 
 def painted_natively(attribution: Attribution, native_grid: VoxelGrid) -> NDArray[np.float32]:
-    """float32 (k, j, i) on the CT's own grid: each voxel gets the value of its player; 0 elsewhere."""
+    """float32 (k, j, i) on the CT's own grid: the voxel map, or each voxel with the value of its player; 0 elsewhere.
+
+    A voxel map is brought there by linear interpolation: it keeps the values of the network's voxels, not their sum.
+    """
+    if attribution.voxel_map is not None:
+        return resampled_linear(Volume(attribution.voxel_map, attribution.partition.grid), native_grid)
     labels = native_labels_of(attribution.partition, native_grid)
     return np.concatenate([[0.0], attribution.player_values]).astype(np.float32)[labels]

@@ -13,7 +13,16 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from SegExplainLib.contract import VALUES, Cancelled, ExplainRequest, SegExplainError
+from SegExplainLib.contract import (
+    DIFFERENTIABLE_VALUES,
+    GRADIENT_METHODS,
+    REMOVALS,
+    SHAPLEY_METHODS,
+    VALUES,
+    Cancelled,
+    ExplainRequest,
+    SegExplainError,
+)
 from SegExplainLib.progress import Progress
 from SegExplainLib.progress_bar import ProgressBar
 
@@ -51,19 +60,45 @@ def explain(
     unit_mm: Annotated[float, typer.Option(help="Size of FCC supervoxels in mm.")] = DEFAULT.unit_mm,
     reference: Annotated[str, typer.Option(help="Mask taken as the truth; default: the model's prediction.")] = "",
     removal: Annotated[
-        str, typer.Option(help="What an absent unit looks like: air, mean, local-mean, blur, inpaint.")
-    ] = (DEFAULT.removal),
+        str,
+        typer.Option(
+            "--removal",
+            "--baseline",
+            help="What an absent unit looks like, and with every unit absent the baseline that a path starts from: "
+            f"{', '.join(REMOVALS)}.",
+        ),
+    ] = DEFAULT.removal,
+    reference_ct: Annotated[
+        list[str] | None, typer.Option(help="CT for the removal references; repeat for several.")
+    ] = None,
     value: Annotated[
         str,
         typer.Option(help=f"The explained number: {', '.join(VALUES)}."),
     ] = DEFAULT.value,
     method: Annotated[
-        str, typer.Option(help="kernel-shap, leverage-shap, exact, permutation, shap or captum.")
+        str,
+        typer.Option(
+            help=f"By coalitions: {', '.join(SHAPLEY_METHODS)}. By gradients, for the values "
+            f"{', '.join(DIFFERENTIABLE_VALUES)}: {', '.join(GRADIENT_METHODS)}."
+        ),
     ] = DEFAULT.method,
-    budget: Annotated[int, typer.Option(help="Most coalitions to evaluate; 0: automatic.", min=0)] = 0,
+    budget: Annotated[
+        int, typer.Option(help="Most coalitions to evaluate, or gradients to take; 0: automatic.", min=0)
+    ] = 0,
     tolerance: Annotated[
         float, typer.Option(help="Stop at this largest standard error over the range of the values; 0: never.")
     ] = DEFAULT.tolerance,
+    noise: Annotated[
+        float, typer.Option(help="SmoothGrad's noise: standard deviation over the range of intensities.")
+    ] = DEFAULT.noise,
+    layer: Annotated[str, typer.Option(help="Layer for seg-grad-cam, by name; default: the bottleneck.")] = "",
+    float32: Annotated[
+        bool, typer.Option("--float32", help="Gradients in float32 where the network would run in mixed precision.")
+    ] = False,
+    xrai_fast: Annotated[
+        bool, typer.Option("--xrai-fast", help="Rank xrai's segments once, by their own mean.")
+    ] = False,
+    xrai_units: Annotated[bool, typer.Option("--xrai-units", help="The units are segments of xrai, too.")] = False,
     seed: Annotated[int, typer.Option(help="Of every random choice.", min=0)] = 0,
     device: Device = "auto",
     batch: Batch = "auto",
@@ -84,10 +119,16 @@ def explain(
         unit_mm=unit_mm,
         reference=reference,
         removal=removal,
+        reference_cts=tuple(reference_ct or ()),
         value=value,
         method=method,
         budget=budget,
         tolerance=tolerance,
+        noise=noise,
+        layer=layer,
+        float32=float32,
+        xrai_fast=xrai_fast,
+        xrai_units=xrai_units,
         seed=seed,
         device=device,
         batch=_batch(batch),

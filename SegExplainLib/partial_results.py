@@ -1,23 +1,26 @@
-"""Interim importances in a folder, for those who watch a run: the units once, their values again and again."""
+"""Interim answers in a folder, for those who watch a run: the units once, their values and the map again and again."""
 
 import logging
 from pathlib import Path
 
 from SegExplainLib.atomic import atomic_path
-from SegExplainLib.attribution import Attribution, native_labels_of
+from SegExplainLib.attribution import Attribution, Estimate, native_labels_of, painted_natively
 from SegExplainLib.report.tables import PLAYERS_CSV, write_players_csv
 from SegExplainLib.results_folder import interval_factor
-from SegExplainLib.shapley.value_function import ShapleyEstimate
 from SegExplainLib.volume import Volume, VoxelGrid
 from SegExplainLib.volume_io import smallest_labels, write_nrrd
 
 UNITS_NRRD = "units.nrrd"
+MAP_NRRD = "map.nrrd"
 
 _log = logging.getLogger(__name__)
 
 
 class PartialResults:
-    """A folder with ``units.nrrd``, the label player number + 1 on the CT's grid, 0 elsewhere, and ``players.csv``.
+    """A folder for interim answers.
+
+    It holds ``units.nrrd``, the label player number + 1 on the CT's grid, 0 elsewhere; ``players.csv``; and, from
+    methods that tell voxels apart, ``map.nrrd``, float32 on the CT's grid.
 
     Args:
         folder: Where; made with the first estimate.
@@ -29,8 +32,8 @@ class PartialResults:
         self._native_grid = native_grid
         self._has_units = False
 
-    def write(self, answer: Attribution, estimate: ShapleyEstimate) -> Path:
-        """Writes an interim answer as ``players.csv`` of finished results is written; a reader never sees half of it.
+    def write(self, answer: Attribution, estimate: Estimate) -> Path:
+        """Writes an interim answer as finished results are written; a reader never sees half of a file.
 
         Returns:
             The folder.
@@ -42,9 +45,27 @@ class PartialResults:
             labels = smallest_labels(native_labels_of(answer.partition, self._native_grid))
             write_nrrd(Volume(labels, self._native_grid), self._folder / UNITS_NRRD, compress=False)
             self._has_units = True
+        self.write_map(answer)
         try:
             with atomic_path(self._folder / PLAYERS_CSV) as table:
                 write_players_csv(table, answer, interval_factor=interval_factor(estimate))
         except PermissionError as error:  # on Windows, while somebody reads the last one: the next will come through
             _log.info("The interim importances were not replaced: %s", error)
+        return self._folder
+
+    def write_map(self, answer: Attribution) -> Path:
+        """Writes the voxel map of an answer, where it has one.
+
+        Returns:
+            The folder.
+
+        Raises:
+            OutOfDisk: the disk is full.
+        """
+        if answer.voxel_map is not None:
+            voxels = Volume(painted_natively(answer, self._native_grid), self._native_grid)
+            try:
+                write_nrrd(voxels, self._folder / MAP_NRRD, compress=False)
+            except PermissionError as error:  # on Windows, as below
+                _log.info("The interim map was not replaced: %s", error)
         return self._folder

@@ -5,20 +5,17 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
 from SegExplainLib import peer_shapley
 from SegExplainLib.atomic import require_free_space
-from SegExplainLib.case import PreparedCase
+from SegExplainLib.attribution import Attribution, Estimate
+from SegExplainLib.baselines import Baselines, baselines_for
 from SegExplainLib.contract import Cancelled, ExplainRequest, InvalidRequest, ResultManifest
 from SegExplainLib.game_record import RECORD_NAME, GameRecord, fingerprints_of
+from SegExplainLib.gradient_run import gradient_budget, take_gradients
 from SegExplainLib.model.loading import load_segmenter
-from SegExplainLib.model.segmenter import Segmenter
 from SegExplainLib.organ_map import OrganMap, write_organ_map
 from SegExplainLib.partial_results import PartialResults
 from SegExplainLib.play import Estimator, play
-from SegExplainLib.players.partition import PlayerPartition
 from SegExplainLib.progress import Progress
 from SegExplainLib.question import (
     OpenGame,
@@ -29,10 +26,6 @@ from SegExplainLib.question import (
     predicted_organs,
     prepared_question,
 )
-from SegExplainLib.removal.blur import blur_fill
-from SegExplainLib.removal.constant import air_fill, mean_fill
-from SegExplainLib.removal.inpaint import inpaint_fill
-from SegExplainLib.removal.local_mean import local_mean_fill
 from SegExplainLib.results_folder import refuse_finished, write_results
 from SegExplainLib.roi import parse_roi
 from SegExplainLib.shapley.exact import MOST_PLAYERS, exact_shapley
@@ -49,13 +42,6 @@ ESTIMATORS: dict[str, Estimator] = {
     "permutation": permutation_shapley,
     "shap": peer_shapley.shap_kernel_explainer,
     "captum": peer_shapley.captum_kernel_shap,
-}
-REMOVALS: dict[str, Callable[..., NDArray[np.float32]]] = {
-    "air": air_fill,
-    "mean": mean_fill,
-    "local-mean": local_mean_fill,
-    "blur": blur_fill,
-    "inpaint": inpaint_fill,
 }
 MANY_UNITS = 400
 FEW_COALITIONS = 256
@@ -99,21 +85,14 @@ def explain(
     with _told_what_is_kept(out):
         question = prepared_question(request, progress, warm=warm)
         segmenter, case = question.segmenter, question.case
-        request = with_budget(request, question.partition.n_players)
+        with progress.stage("remove units"):
+            baselines = warm.take(question.keys.absent, lambda: baselines_for(request, question, progress), progress)
+        request = with_budget(request, question.partition.n_players, n_baselines=len(baselines.images))
         _warn_of_many_units(request, question.partition.n_players, progress)
         with progress.stage("run unperturbed tiles"):
-            game = _opened_game(request, question, out, resume=resume, warm=warm, progress=progress)
-        with progress.stage("evaluate coalitions"):
-            estimate, answers = play(
-                ESTIMATORS[request.method],
-                request,
-                game.record,
-                tolerance=request.tolerance,
-                tallier=game.tallier,
-                out=out,
-                progress=progress,
-                partial=PartialResults(partial_to, case.ct.grid) if partial_to else None,
-            )
+            game = _opened_game(request, question, baselines, out, resume=resume, warm=warm, progress=progress)
+        partial = PartialResults(partial_to, case.ct.grid) if partial_to else None
+        estimate, answers = _answered(request, question, game, baselines, out=out, partial=partial, progress=progress)
         with progress.stage("write results"):
             return write_results(
                 out,
@@ -124,9 +103,39 @@ def explain(
                 ct=case.ct,
                 model_name=segmenter.name,
                 device=str(segmenter.device),
-                counts=game.counts | {"n_image_tiles": float(case.tiles.n_tiles)},
+                counts=game.counts | {"n_image_tiles": float(case.tiles.n_tiles)} | baselines.facts,
                 progress=progress,
             )
+
+
+def _answered(
+    request: ExplainRequest,
+    question: Question,
+    game: OpenGame,
+    baselines: Baselines,
+    *,
+    out: Path,
+    partial: PartialResults | None,
+    progress: Progress,
+) -> tuple[Estimate, list[Attribution]]:
+    """The estimate by the request's method, and the answers, that of the request first."""
+    if request.uses_gradients:
+        with progress.stage("take gradients"):
+            estimate, answer = take_gradients(
+                request, question, game, baselines=baselines.images, progress=progress, partial=partial
+            )
+            return estimate, [answer]
+    with progress.stage("evaluate coalitions"):
+        return play(
+            ESTIMATORS[request.method],
+            request,
+            game.record,
+            tolerance=request.tolerance,
+            tallier=game.tallier,
+            out=out,
+            progress=progress,
+            partial=partial,
+        )
 
 
 @contextmanager
@@ -142,7 +151,7 @@ def _told_what_is_kept(out: Path) -> Iterator[None]:
 
 
 def _warn_of_many_units(request: ExplainRequest, n_units: int, progress: Progress) -> None:
-    if n_units > MANY_UNITS:
+    if n_units > MANY_UNITS and not request.uses_gradients:
         progress.warn(
             f"{n_units} units share {request.budget} evaluations: small importances will stay uncertain. Larger units "
             "(--unit-mm) give a surer answer."
@@ -150,16 +159,19 @@ def _warn_of_many_units(request: ExplainRequest, n_units: int, progress: Progres
 
 
 def _opened_game(
-    request: ExplainRequest, question: Question, out: Path, *, resume: bool, warm: WarmState, progress: Progress
+    request: ExplainRequest,
+    question: Question,
+    baselines: Baselines,
+    out: Path,
+    *,
+    resume: bool,
+    warm: WarmState,
+    progress: Progress,
 ) -> OpenGame:
     """The game, with the coalitions of an earlier question and, to resume, of the interrupted run in ``out``."""
-
-    def absent() -> NDArray[np.float32]:
-        return absent_for(request, question.case, question.partition, question.segmenter)
-
-    game = open_game(request, question, warm.take(question.keys.absent, absent, progress), warm, progress)
+    game = open_game(request, question, baselines.images[0], warm, progress)
     n_at_hand = len(game.record.table)
-    if n_at_hand > 1:
+    if n_at_hand > 1 and not request.uses_gradients:
         progress.warn(
             f"{n_at_hand} coalitions were at hand from an earlier question about the same units; the counts of tiles "
             "and the times tell of the rest."
@@ -220,6 +232,11 @@ def revalue(results: Path, out: Path, *, target: str, value: str, progress: Prog
         earlier = ResultManifest.read(results)
         record = GameRecord.load(results / RECORD_NAME)
         request = replace(ExplainRequest.from_mapping(earlier.request), target=target, value=value)
+        if request.uses_gradients:
+            raise InvalidRequest(
+                f"{results} was made by {request.method}, which holds the answer to one question only.",
+                "Ask the new question with `segexplain explain`; a Shapley method's results can be revalued.",
+            )
         if earlier.estimate["stop_reason"] == "tolerance":
             request = replace(request, budget=int(earlier.estimate["n_evaluations"]))
         if target == record.reference_class and not request.reference:
@@ -268,12 +285,16 @@ def check_request(request: ExplainRequest) -> None:
     parse_roi(request.roi)
 
 
-def with_budget(request: ExplainRequest, n_players: int) -> ExplainRequest:
-    """The request with an automatic budget filled in: shap's rule, 2 n + 2048; every coalition where these are few.
+def with_budget(request: ExplainRequest, n_players: int, *, n_baselines: int = 1) -> ExplainRequest:
+    """The request with an automatic budget filled in.
+
+    For coalitions shap's rule, 2 n + 2048, or every coalition where these are few; for gradients the method's own.
 
     Raises:
         InvalidRequest: the budget cannot serve so many units.
     """
+    if request.uses_gradients:
+        return replace(request, budget=gradient_budget(request, n_baselines))
     every = 2**n_players
     if request.method == "exact" and n_players > MOST_PLAYERS:
         raise InvalidRequest(
@@ -291,16 +312,3 @@ def with_budget(request: ExplainRequest, n_players: int) -> ExplainRequest:
             "Raise --budget, or take fewer units (--units organs, a larger --unit-mm).",
         )
     return request
-
-
-def absent_for(
-    request: ExplainRequest, case: PreparedCase, partition: PlayerPartition, segmenter: Segmenter
-) -> NDArray[np.float32]:
-    """float32 (channels, k, j, i): what the network sees where a unit is absent."""
-    return REMOVALS[request.removal](
-        case.network_input.array,
-        partition,
-        body=case.body,
-        air=segmenter.input_value(-1024.0, case.network_input),
-        mean=segmenter.mean_value(case.network_input),
-    )

@@ -50,7 +50,7 @@ def play(
     Returns:
         The estimate of the request's question; and all answers, that of the request first.
     """
-    _require_full(record, tallier)
+    require_full(record, tallier)
     question = asked_question(request, record)
     watch = _Watch(request, record, question, tallier, out, progress, partial)
     estimate = None
@@ -78,7 +78,7 @@ def _started(
         raise InvalidRequest(f"The estimator {request.method} refuses: {error}.") from error
 
 
-def _require_full(record: GameRecord, tallier: RegionTallier | None) -> None:
+def require_full(record: GameRecord, tallier: RegionTallier | None) -> None:
     """The tally of the full coalition says which classes are defined; it costs no tile, the baseline is at hand."""
     everyone = np.ones((1, record.table.n_players), dtype=bool)
     RegionGame(record.table, [(0, TargetScore("tp", 1.0))], tallier=tallier)(everyone)

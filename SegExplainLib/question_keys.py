@@ -62,10 +62,15 @@ class QuestionKeys:
         of_organs = () if request.units == "fcc" else (organs,)
         edge_mm = 0.0 if request.units == "organs" else request.unit_mm
         units = Key("units", (request.units, edge_mm), (case, *of_organs))
-        absent = Key("absent", (request.removal,), (units,))
+        absent = Key("absent", _removal_settings(request), (units,))
         truth = (stamp(request.reference), request.target) if request.reference else ()
         game = Key("game", (truth, request.batch), (absent,))
         return cls(model, ct, network_input, body, organs, case, units, absent, game)
+
+
+def _removal_settings(request: ExplainRequest) -> tuple[Hashable, ...]:
+    of_class = (request.target, request.seed) if request.removal == "counterfactual" else ()
+    return request.removal, of_class, tuple(stamp(path) for path in request.reference_cts)
 
 
 def model_key(request: ExplainRequest) -> Key:

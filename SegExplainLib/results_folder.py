@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from SegExplainLib.atomic import atomic_folder
-from SegExplainLib.attribution import Attribution, painted_natively
+from SegExplainLib.attribution import Attribution, Estimate, painted_natively
 from SegExplainLib.contract import ExplainRequest, InvalidRequest, ResultManifest
 from SegExplainLib.game_record import RECORD_NAME, GameRecord
 from SegExplainLib.progress import Progress
@@ -22,13 +22,14 @@ from SegExplainLib.report.findings import Findings
 from SegExplainLib.report.folder import write_report
 from SegExplainLib.report.tables import ANSWERS_CSV, PLAYERS_CSV, read_players_csv, write_answers_csv
 from SegExplainLib.shapley.student_t import student_t_quantile
-from SegExplainLib.shapley.value_function import ShapleyEstimate
 from SegExplainLib.versions import installed_versions
 from SegExplainLib.volume import Volume, resampled_nearest
 from SegExplainLib.volume_io import write_nrrd
 
 MANIFEST_NAME = "manifest.json"
 ATTRIBUTION_NAME = "attribution.nrrd"
+REPEATED = {"folds": "--fold", "reference_cts": "--reference-ct"}
+"""Options that are given once for each item of a field."""
 
 
 def refuse_finished(out: Path, *, resume: bool) -> None:
@@ -54,7 +55,7 @@ def write_results(
     *,
     request: ExplainRequest,
     record: GameRecord,
-    estimate: ShapleyEstimate,
+    estimate: Estimate,
     answers: list[Attribution],
     ct: Volume,
     model_name: str,
@@ -134,7 +135,7 @@ def read_attribution(folder: Path) -> Attribution:
         partition=record.partition,
         player_values=np.array([row.value for row in in_order]),
         standard_errors=np.array([row.standard_error for row in in_order]),
-        empty_value=manifest.estimate["empty_value"],
+        empty_value=math.nan if manifest.estimate["empty_value"] is None else manifest.estimate["empty_value"],
         full_value=manifest.estimate["full_value"],
         quantity=manifest.estimate["quantity"],
         unit=manifest.estimate["unit"],
@@ -144,7 +145,7 @@ def read_attribution(folder: Path) -> Attribution:
 
 def findings_of(
     request: ExplainRequest,
-    estimate: ShapleyEstimate,
+    estimate: Estimate,
     *,
     model_name: str,
     device: str,
@@ -172,20 +173,20 @@ def findings_of(
     )
 
 
-def interval_factor(estimate: ShapleyEstimate) -> float:
+def interval_factor(estimate: Estimate) -> float:
     """Half width of a 95 % interval in standard errors; the normal one where the method tells no errors at all."""
     freedom = estimate.degrees_of_freedom
     return student_t_quantile(0.975, freedom) if freedom > 0 else 1.96
 
 
-def estimate_summary(estimate: ShapleyEstimate, attribution: Attribution) -> dict[str, float | int | str | None]:
-    """What the manifest keeps of an estimate; a relative error that is not known or not finite is None."""
+def estimate_summary(estimate: Estimate, attribution: Attribution) -> dict[str, float | int | str | None]:
+    """What the manifest keeps of an estimate; a number that is not known or not finite is None."""
     return {
         "stop_reason": estimate.stop_reason or "cancelled",
         "n_evaluations": estimate.n_evaluations,
         "n_players": attribution.partition.n_players,
         "relative_error": float(estimate.relative_error) if math.isfinite(estimate.relative_error) else None,
-        "empty_value": attribution.empty_value,
+        "empty_value": attribution.empty_value if attribution.adds_up else None,
         "full_value": attribution.full_value,
         "quantity": attribution.quantity,
         "unit": attribution.unit,
@@ -199,12 +200,11 @@ def command_of(request: ExplainRequest) -> str:
     for name, value in asdict(request).items():
         if name in ("ct", "schema_version") or value == getattr(default, name):
             continue
-        if name == "folds":
-            words += [word for fold in value for word in ("--fold", fold)]
-        elif name == "trust_model":
-            words.append("--trust-model")
+        option = REPEATED.get(name, f"--{name.replace('_', '-')}")
+        if isinstance(value, tuple):
+            words += [word for item in value for word in (option, item)]
         else:
-            words += [f"--{name.replace('_', '-')}", str(value)]
+            words += [option] if value is True else [option, str(value)]
     return shlex.join(words)
 
 

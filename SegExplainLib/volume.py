@@ -6,6 +6,7 @@ LPS.
 
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import product
 from typing import Self
 
 import numpy as np
@@ -158,6 +159,35 @@ def _picked(
         rows.append(np.where(is_inside, index, array.shape[axis]).astype(np.intp))
     padded = np.pad(array, (0, 1), constant_values=fill)
     return np.ascontiguousarray(padded[np.ix_(*rows)].transpose(np.argsort(driver)))
+
+
+def resampled_linear(volume: Volume, grid: VoxelGrid) -> NDArray[np.float32]:
+    """float32 (k, j, i) values of ``volume`` at the voxel centres of ``grid``, by trilinear interpolation.
+
+    Within half a voxel outside the outermost centres the border's value; farther out 0. Meant for maps. Only the part
+    of ``grid`` to which the values reach is worked on.
+    """
+    values = volume.array.astype(np.float32)
+    out = np.zeros(grid.shape_kji, dtype=np.float32)
+    boxes = ndimage.find_objects((values != 0).astype(np.uint8))
+    if not boxes:
+        return out
+    low, high = (np.array([getattr(s, end) for s in boxes[0]], dtype=np.float64) for end in ("start", "stop"))
+    back, shift = volume.grid.kji_to(grid)
+    # Interpolation reaches one voxel farther than the values do.
+    corners = np.array(list(product(*zip(low - 1.0, high, strict=True)))) @ back.T + shift
+    first = np.clip(np.floor(corners.min(axis=0)).astype(int), 0, grid.shape_kji)
+    last = np.clip(np.ceil(corners.max(axis=0)).astype(int) + 1, first, grid.shape_kji)
+    matrix, offset = grid.kji_to(volume.grid)
+    part = ndimage.affine_transform(
+        values, matrix, offset + matrix @ first, output_shape=tuple(last - first), order=1, mode="nearest"
+    )
+    k, j, i = (int(n) for n in last - first)
+    is_inside = resampled_nearest(
+        Volume(np.ones(values.shape, dtype=bool), volume.grid), grid.cropped(tuple(first), (k, j, i))
+    )
+    out[tuple(slice(int(a), int(b)) for a, b in zip(first, last, strict=True))] = part * is_inside
+    return out
 
 
 def share_inside(grid: VoxelGrid, other: VoxelGrid) -> float:

@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from torch.nn.functional import pad
 
+from SegExplainLib.baselines import baselines_for
 from SegExplainLib.contract import ExplainRequest
 from SegExplainLib.gradients.backward import StitchedNetwork
 from SegExplainLib.gradients.expected_gradients import expected_gradients
@@ -28,7 +29,6 @@ from SegExplainLib.gradients.smoothgrad import smoothgrad, smoothgrad_squared, v
 from SegExplainLib.gradients.stitched_score import StitchedScore, stitched_score
 from SegExplainLib.gradients.voxel_estimate import VoxelEstimate
 from SegExplainLib.model.segmenter import class_named
-from SegExplainLib.pipeline import absent_for
 from SegExplainLib.progress import Progress
 from SegExplainLib.question import Question, prepared_question
 
@@ -166,7 +166,7 @@ def main() -> None:
     network = StitchedNetwork(segmenter, case.region, kept_graphs=options.kept_graphs)
     target = class_named(segmenter, request.target)
     score = stitched_score(network, case, segmenter, target=target, quantity=request.value)
-    absent, device = absent_for(request, case, question.partition, segmenter), segmenter.device
+    (absent,), device = baselines_for(request, question, Progress()).images, segmenter.device
     tile = OneTile(score, segmenter.precision)
     forward_s, tile_s = (seconds(work, device=device) for work in (tile.forward, tile.forward_and_backward))
     elsewhere = score.image + 0.01

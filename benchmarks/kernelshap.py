@@ -18,15 +18,12 @@ import numpy as np
 import shap
 import torch
 
+from SegExplainLib.baselines import baselines_for
 from SegExplainLib.contract import ExplainRequest
 from SegExplainLib.game import RegionGame, RegionTallier
 from SegExplainLib.game_record import GameRecord
 from SegExplainLib.model.segmenter import class_named
-from SegExplainLib.pipeline import (
-    ESTIMATORS,
-    absent_for,
-    with_budget,
-)
+from SegExplainLib.pipeline import ESTIMATORS, with_budget
 from SegExplainLib.progress import Progress
 from SegExplainLib.question import Question, prepared_question, record_for, tallier_for
 from SegExplainLib.target import TargetScore, region_tally, target_score
@@ -147,7 +144,7 @@ def main() -> None:
     question = prepared_question(request, Progress())
     case, n_players = question.case, question.partition.n_players
     request = with_budget(request, n_players)
-    absent = absent_for(request, case, question.partition, question.segmenter)
+    (absent,) = baselines_for(request, question, Progress()).images
     played = ours(request, question, absent)
 
     naive = WholeVolume(question, absent, played)

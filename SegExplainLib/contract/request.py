@@ -45,6 +45,7 @@ class ExplainRequest:
         tolerance: Stop when the largest standard error is below this share of the range of the values; 0 never.
         noise: Standard deviation of SmoothGrad's noise over the range of intensities.
         layer: That Seg-Grad-CAM looks at, by its name in the network; empty takes the bottleneck.
+        float32: Take gradients in float32 where the framework would run in mixed precision (CUDA).
         xrai_fast: Rank XRAI's segments once, by their own mean, instead of anew after each.
         xrai_units: The units are segments of XRAI, too.
         seed: Of every random choice.
@@ -71,6 +72,7 @@ class ExplainRequest:
     tolerance: float = 0.05
     noise: float = 0.1
     layer: str = ""
+    float32: bool = False
     xrai_fast: bool = False
     xrai_units: bool = False
     seed: int = 0

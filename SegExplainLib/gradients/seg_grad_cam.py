@@ -7,6 +7,7 @@ fused with the framework's weights, and only then cut at 0 and scaled.
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -35,11 +36,12 @@ def seg_grad_cam(
     seed: int = 0,
     layer: str = "",
 ) -> Iterator[VoxelEstimate]:
-    """Where the features of a layer speak for the explained number, from 0 to 1 at the largest place of the volume.
+    """Where the features of a layer speak for the explained number, from 0 to 1 at the largest place of the units.
 
     A channel's weight is the mean of the number's derivative by that channel's features over all tiles and flips; the
     features are added up with these weights in each tile, brought to voxels by trilinear interpolation, fused, cut at 0
-    and scaled. The folds of an ensemble have weights of their own. Nothing is run before the layer with a graph, so
+    and scaled. Voxels of no unit, the air around the body, get 0; a unit gets its mean, for a scaled map has no sum.
+    The folds of an ensemble have weights of their own. Nothing is run before the layer with a graph, so
     that this takes less than one gradient; baselines, budget and tolerance are not used.
 
     Args:
@@ -69,8 +71,10 @@ def seg_grad_cam(
         for job, found in zip(network.jobs, features, strict=True)
     ]
     cam = _fused(network, maps).clamp(min=0)
+    cam[torch.from_numpy(partition.labels[network.reach] == 0)] = 0.0
     largest = float(cam.max())
-    yield exact_estimate(score, partition, cam / largest if largest > 0 else cam, seed=seed, layer=layer)
+    estimate = exact_estimate(score, partition, cam / largest if largest > 0 else cam, seed=seed, layer=layer)
+    yield replace(estimate, values=partition.averaged(estimate.voxel_map))
 
 
 def _features_and_weights(

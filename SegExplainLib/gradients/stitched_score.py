@@ -205,7 +205,7 @@ def require_differentiable(quantity: str) -> None:
     if quantity not in DIFFERENTIABLE_VALUES:
         raise InvalidRequest(
             f"The value {quantity} counts labelled voxels: it moves in steps and has no gradient.",
-            f"For a gradient method choose --value {', '.join(DIFFERENTIABLE_VALUES[:-1])} or {DIFFERENTIABLE_VALUES[-1]}.",
+            f"For a gradient method choose --value as one of {', '.join(DIFFERENTIABLE_VALUES)}.",
         )
 
 

@@ -23,7 +23,7 @@ class VoxelEstimate:
 
     Attributes:
         voxel_map: float32 (k, j, i) on the network's grid, summed over its input channels; 0 outside the reach.
-        values: float64 (n_players,), the sum of the map over each unit.
+        values: float64 (n_players,), the sum of the map over each unit; its mean for maps that are scaled or ranked.
         standard_errors: float64 (n_players,): 0 where nothing is sampled, inf where the sample is too small to tell, nan
             for methods that tell none.
         empty_value: The explained number at the baseline, the mean over several; nan for methods without one.
@@ -47,6 +47,17 @@ class VoxelEstimate:
     completeness_gap: float = math.nan
     degrees_of_freedom: float = math.inf
     layer: str = ""
+
+    @property
+    def n_evaluations(self) -> int:
+        """Gradients that were taken: what a gradient method's budget counts."""
+        return self.n_gradients
+
+    def forecast_evaluations(self, tolerance: float) -> float:
+        """Gradients after which ``relative_error`` should be ``tolerance``, as `ShapleyEstimate` tells it."""
+        if tolerance <= 0.0 or not math.isfinite(self.relative_error):
+            return math.inf
+        return float(math.ceil(self.n_gradients * (self.relative_error / tolerance) ** 2))
 
     @property
     def relative_error(self) -> float:

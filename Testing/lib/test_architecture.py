@@ -15,7 +15,7 @@ LEVELS = [
     ["cli"],
     ["worker", "demo", "doctor", "job_folder", "preview", "forecast", "progress_bar"],
     ["pipeline"],
-    ["play", "partial_results", "question", "question_keys", "results_folder"],
+    ["play", "gradient_run", "partial_results", "baselines", "question", "question_keys", "results_folder"],
     ["answers"],
     ["report", "game_record"],
     ["attribution", "game", "gradients"],

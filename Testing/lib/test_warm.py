@@ -174,7 +174,7 @@ def test_a_fault_keeps_what_was_whole_before_it_and_nothing_after(a_question, tm
         raise InvalidRequest("this removal is broken")
 
     with monkeypatch.context() as patched:
-        patched.setattr("SegExplainLib.pipeline.absent_for", no_absent)
+        patched.setattr("SegExplainLib.pipeline.baselines_for", no_absent)
         with pytest.raises(InvalidRequest, match="broken"):
             explain(a_question, tmp_path / "broken", warm=warm)
     keys = QuestionKeys.of(a_question)

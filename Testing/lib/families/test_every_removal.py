@@ -6,10 +6,10 @@ from geometries import blobs, grids, storages, stored_otherwise
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from SegExplainLib.contract import REMOVALS
+from SegExplainLib.baselines import REMOVALS
 from SegExplainLib.players.partition import PlayerPartition
 from SegExplainLib.removal.blur import blur_fill
-from SegExplainLib.removal.constant import air_fill, mean_fill
+from SegExplainLib.removal.constant import air_fill, mean_fill, white_fill, zero_fill
 from SegExplainLib.removal.inpaint import inpaint_fill
 from SegExplainLib.removal.local_mean import local_mean_fill
 from SegExplainLib.volume import VoxelGrid
@@ -20,6 +20,8 @@ FILLS = {
     "local-mean": local_mean_fill,
     "blur": blur_fill,
     "inpaint": inpaint_fill,
+    "zero": zero_fill,
+    "white": white_fill,
 }
 AIR, MEAN = np.float32([-2.5, -1.25]), np.float32([0.25, 0.5])
 
@@ -46,11 +48,11 @@ def partition_of(labels, grid) -> PlayerPartition:
 
 
 scenes = st.builds(Scene, grids(shortest=4, longest=8), seed=st.integers(0, 10**6))
-every_kind = pytest.mark.parametrize("kind", REMOVALS)
+every_kind = pytest.mark.parametrize("kind", FILLS)
 
 
-def test_every_removal_of_the_contract_has_its_fill():
-    assert set(FILLS) == set(REMOVALS)
+def test_every_removal_of_units_is_made_from_these_fills():
+    assert {fill for fills in REMOVALS.values() for fill in fills} == set(FILLS.values())
 
 
 @every_kind
@@ -115,6 +117,15 @@ def test_a_constant_body_stays_constant_whatever_the_air_around_it_is(kind, scen
 def test_air_and_mean_are_the_given_values(kind, value, scene):
     absent = scene.filled(kind)[:, scene.partition.labels > 0]
     np.testing.assert_array_equal(absent, np.broadcast_to(value[:, None], absent.shape))
+
+
+@given(scene=scenes)
+@settings(max_examples=10, deadline=None)
+def test_zero_is_0_and_white_the_brightest_voxel_of_each_channel(scene):
+    is_unit = scene.partition.labels > 0
+    assert not scene.filled("zero")[:, is_unit].any()
+    for channel, image in zip(scene.filled("white"), scene.image, strict=True):
+        assert set(channel[is_unit]) == {max(image.ravel())}
 
 
 @pytest.mark.parametrize("kind", ["local-mean", "blur", "inpaint"])

@@ -1,0 +1,208 @@
+"""Run a gradient method on a question: tell how far it is, show what it has, and give the answer as an attribution."""
+
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from SegExplainLib.attribution import Attribution
+from SegExplainLib.contract import ExplainRequest
+from SegExplainLib.gradients.backward import StitchedNetwork
+from SegExplainLib.gradients.expected_gradients import expected_gradients
+from SegExplainLib.gradients.guided_backprop import guided_backprop
+from SegExplainLib.gradients.integrated_gradients import integrated_gradients
+from SegExplainLib.gradients.saliency import input_x_gradient, saliency
+from SegExplainLib.gradients.seg_grad_cam import seg_grad_cam
+from SegExplainLib.gradients.smoothgrad import smoothgrad, smoothgrad_squared, vargrad
+from SegExplainLib.gradients.stitched_score import StitchedScore, stitched_score
+from SegExplainLib.gradients.voxel_estimate import VoxelEstimate
+from SegExplainLib.model.segmenter import class_named
+from SegExplainLib.partial_results import PartialResults
+from SegExplainLib.play import require_full
+from SegExplainLib.progress import Progress
+from SegExplainLib.question import OpenGame, Question
+
+TELL_EVERY_S = 0.25
+SHOW_EVERY_S = 2.0
+RELATIVE = "relative"
+"""Unit of maps on a scale of their own, of which only ratios mean something."""
+
+
+@dataclass(frozen=True)
+class GradientMethod:
+    """One gradient method, as a request reaches it.
+
+    Attributes:
+        stream: ``stream(score, partition, *, baselines, budget, tolerance, seed, **options)``.
+        budget: Most gradients, where the request leaves it open; for each baseline of ``steps_by_baseline``.
+        is_in_unit: Whether its values are in the explained number's own unit.
+        has_errors: Whether its standard errors are sampling errors, from which intervals follow.
+        budget_by_baseline: Whether each baseline needs a budget of its own.
+        options: Keyword -> field of the request.
+    """
+
+    stream: Callable[..., Iterator[VoxelEstimate]]
+    budget: int = 1
+    is_in_unit: bool = False
+    has_errors: bool = True
+    budget_by_baseline: bool = False
+    options: Mapping[str, str] = field(default_factory=dict)
+
+
+NOISE = {"noise_share": "noise"}
+GRADIENTS: dict[str, GradientMethod] = {
+    "saliency": GradientMethod(saliency),
+    "input-x-gradient": GradientMethod(input_x_gradient, is_in_unit=True),
+    "integrated-gradients": GradientMethod(
+        integrated_gradients, budget=129, is_in_unit=True, has_errors=False, budget_by_baseline=True
+    ),
+    "expected-gradients": GradientMethod(expected_gradients, budget=200, is_in_unit=True),
+    "smoothgrad": GradientMethod(smoothgrad, budget=50, options=NOISE),
+    "smoothgrad-squared": GradientMethod(smoothgrad_squared, budget=50, options=NOISE),
+    "vargrad": GradientMethod(vargrad, budget=50, options=NOISE),
+    "guided-backprop": GradientMethod(guided_backprop),
+    "seg-grad-cam": GradientMethod(seg_grad_cam, options={"layer": "layer"}),
+}
+
+
+def gradient_budget(request: ExplainRequest, n_baselines: int) -> int:
+    """Most gradients of a request: its own budget, or the method's where that is 0."""
+    method = GRADIENTS[request.method]
+    return request.budget or method.budget * (n_baselines if method.budget_by_baseline else 1)
+
+
+def take_gradients(
+    request: ExplainRequest,
+    question: Question,
+    game: OpenGame,
+    *,
+    baselines: Sequence[NDArray[np.float32]],
+    progress: Progress,
+    partial: PartialResults | None = None,
+) -> tuple[VoxelEstimate, Attribution]:
+    """Runs the request's method to its end.
+
+    Args:
+        request: With its budget filled in.
+        question: Whose files are open.
+        game: Of the question: the prediction of the unperturbed CT, and the reference.
+        baselines: Network inputs with every unit absent, each float32 (channels, k, j, i).
+        progress: Is told after each tile.
+        partial: Keeps interim answers for those who watch.
+
+    Raises:
+        InvalidRequest: the method cannot be run as asked.
+        UnusableModel: the network has no gradient, or one that is not finite.
+        OutOfMemory: one tile does not fit.
+        Cancelled: somebody asked to stop.
+    """
+    require_full(game.record, game.tallier)
+    method = GRADIENTS[request.method]
+    watch = _Watch(request, progress, partial)
+    score = score_for(request, question, game, on_tile=watch.tile)
+    watch.score = score
+    options = {keyword: getattr(request, name) for keyword, name in method.options.items()}
+    estimates = method.stream(
+        score,
+        question.partition,
+        baselines=baselines,
+        budget=request.budget,
+        tolerance=request.tolerance,
+        seed=request.seed,
+        **options,
+    )
+    for estimate in estimates:
+        watch.estimate(estimate, voxel_attribution(request, question, score, estimate))
+    return estimate, voxel_attribution(request, question, score, estimate)
+
+
+def score_for(
+    request: ExplainRequest, question: Question, game: OpenGame, *, on_tile: Callable[[], None]
+) -> StitchedScore:
+    """The explained number as a differentiable function of the network's input, with the game's own reference."""
+    network = StitchedNetwork(question.segmenter, question.case.region, is_float32=request.float32, on_tile=on_tile)
+    return stitched_score(
+        network,
+        question.case,
+        question.segmenter,
+        target=class_named(question.segmenter, request.target),
+        quantity=request.value,
+        reference=torch.from_numpy(game.record.reference).to(question.segmenter.device),
+        full_logits=game.tallier.cache.full_logits,
+    )
+
+
+def voxel_attribution(
+    request: ExplainRequest, question: Question, score: StitchedScore, estimate: VoxelEstimate
+) -> Attribution:
+    """An estimate as the attribution that a report tells of; discretisation errors are no standard errors."""
+    method = GRADIENTS[request.method]
+    errors = estimate.standard_errors
+    return Attribution(
+        method=request.method,
+        partition=question.partition,
+        player_values=estimate.values,
+        standard_errors=errors if method.has_errors else np.full_like(errors, math.nan),
+        empty_value=estimate.empty_value,
+        full_value=estimate.full_value,
+        quantity=request.value,
+        unit=score.number.score.unit if method.is_in_unit else RELATIVE,
+        target=request.target,
+        voxel_map=estimate.voxel_map,
+    )
+
+
+class _Watch:
+    """Progress, forecast and interim answers while gradients are taken.
+
+    Attributes:
+        score: Whose tiles are counted; set before the first of them runs.
+    """
+
+    def __init__(self, request: ExplainRequest, progress: Progress, partial: PartialResults | None) -> None:
+        self.score: StitchedScore | None = None
+        self._request = request
+        self._progress = progress
+        self._partial = partial
+        self._total = request.budget
+        self._error: float | None = None
+        self._begin = self._told = time.monotonic()
+        self._shown = -math.inf
+
+    def tile(self) -> None:
+        """After each run of a tile: stop here when the user asked to, tell a few times a second."""
+        self._progress.check_cancelled()
+        if self.score is not None and time.monotonic() - self._told > TELL_EVERY_S:
+            self._tell()
+
+    def estimate(self, estimate: VoxelEstimate, answer: Attribution) -> None:
+        """After each interim estimate: a new forecast of how many gradients are needed."""
+        error = estimate.relative_error
+        self._error = error if math.isfinite(error) else None
+        forecast = estimate.forecast_evaluations(self._request.tolerance)
+        self._total = int(min(self._request.budget, max(forecast, estimate.n_gradients)))
+        is_last = estimate.stop_reason is not None
+        if self._partial is not None and (is_last or time.monotonic() - self._shown > SHOW_EVERY_S):
+            folder = self._partial.write(answer, estimate)
+            n_done = estimate.n_gradients
+            self._progress.partial(folder, n_done, max(n_done, self._total), error=self._error, tiles=self._n_tiles)
+            self._shown = time.monotonic()
+        self._tell()
+
+    @property
+    def _n_tiles(self) -> int:
+        return self.score.network.n_forward if self.score else 0
+
+    def _tell(self) -> None:
+        """Steps are tiles that were followed back: every gradient takes each of them once."""
+        if self.score is None:
+            return
+        self._told = time.monotonic()
+        done, n_tiles = self.score.network.n_backward, len(self.score.network.jobs)
+        total = max(done, self._total * n_tiles)
+        left_s = (self._told - self._begin) / done * (total - done) if done else None
+        self._progress.step(done, total, left_s=left_s, error=self._error, tiles=self._n_tiles)
