@@ -20,6 +20,8 @@ LEAST_SHARE = 1 / 3
 COMPACTNESS = 0.1
 """Share of the intensity range that weighs as much as a distance of one segment size."""
 PERCENTILES = (1.0, 99.0)
+SMOOTHING_MM = 2.0
+"""Standard deviation: takes the noise of a CT out of the borders; the paper smooths by 0.8 pixels."""
 N_ITERATIONS = 5
 
 
@@ -63,7 +65,7 @@ def oversegmentations(
     (box,) = ndimage.find_objects(within.astype(np.uint8))
     inside = within[box]
     cut = grid.cropped(tuple(axis.start for axis in box), inside.shape)
-    scaled = _as_itk(_scaled(image[:, *box], inside))
+    scaled = _as_itk(_scaled(image[:, *box], inside, cut))
     islands = sitk.GetArrayFromImage(sitk.ConnectedComponent(_as_itk(inside.astype(np.uint8)[None])))
     sizes = {_steps(size, cut): size for size in sizes_mm}
     volumes = []
@@ -75,12 +77,13 @@ def oversegmentations(
     return volumes
 
 
-def _scaled(image: NDArray[np.float32], inside: NDArray[np.bool_]) -> NDArray[np.float32]:
-    """Each channel from 0 to 1 between its percentiles."""
+def _scaled(image: NDArray[np.float32], inside: NDArray[np.bool_], grid: VoxelGrid) -> NDArray[np.float32]:
+    """Each channel from 0 to 1 between its percentiles, then smoothed."""
     scaled = np.empty(image.shape, dtype=np.float32)
     for channel, found in zip(scaled, image, strict=True):
         low, high = np.percentile(found[inside], PERCENTILES)
-        channel[:] = (np.clip(found, low, high) - low) / ((high - low) or 1.0)
+        cut = (np.clip(found, low, high) - low) / ((high - low) or 1.0)
+        ndimage.gaussian_filter(cut, SMOOTHING_MM / grid.spacing_kji_mm, output=channel)
     return scaled
 
 

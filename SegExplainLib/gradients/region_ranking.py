@@ -56,7 +56,7 @@ class Segments:
         n_segments = int(sizes.sum())
         firsts = np.cumsum(sizes) - sizes
         at_voxels = np.where(at_voxels > 0, at_voxels - 1 + firsts[:, None], n_segments).astype(np.int32)
-        counts = sum(np.bincount(row, minlength=n_segments + 1) for row in at_voxels)[:n_segments]
+        counts = np.sum([np.bincount(row, minlength=n_segments + 1)[:n_segments] for row in at_voxels], axis=0)
         n_inside = (at_voxels < n_segments).sum(axis=1)
         # Those of no segment have the largest number, and so come last.
         sorted_voxels = (np.argsort(row, kind="stable").astype(np.int32) for row in at_voxels)
@@ -195,6 +195,6 @@ def _exactly_summable(values: NDArray[np.float64]) -> NDArray[np.float64]:
 
 def _on_grid(values: NDArray, segments: Segments, dtype: type) -> NDArray:
     """(k, j, i), 0 in no segment."""
-    whole = np.zeros(math.prod(segments.shape_kji), dtype=dtype)
+    whole: NDArray = np.zeros(math.prod(segments.shape_kji), dtype=dtype)
     whole[segments.voxels] = values
     return whole.reshape(segments.shape_kji)
