@@ -121,7 +121,7 @@ def test_only_the_spacing_of_a_grid_matters():
 
 
 def test_a_flipped_array_gets_segments_of_the_same_kind():
-    image, labels, body = organs(*THICK)
+    image, _, body = organs(*THICK)
     (one,) = segments_of(image, body, THICK[1], sizes_mm=[12.0])
     (other,) = segments_of(image[:, ::-1, :, ::-1], body[::-1, :, ::-1], THICK[1], sizes_mm=[12.0])
     assert other.max() == pytest.approx(one.max(), rel=0.1)

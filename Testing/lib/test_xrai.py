@@ -21,7 +21,7 @@ from SegExplainLib.model.segmenter import TilePass
 from SegExplainLib.players.partition import PlayerPartition
 from SegExplainLib.volume import VoxelGrid
 
-MIDDLE = (slice(4, 8), slice(5, 9), slice(6, 11))
+CORNER = (slice(1, 4), slice(0, 3), slice(2, 6))
 
 
 def organs_ct():
@@ -35,7 +35,7 @@ def organs_ct():
 class Setting:
     """A score of the first class, blocks as units with holes between them, and a baseline of noise."""
 
-    def __init__(self, segmenter=None, *, ct=None, roi=MIDDLE, quantity="soft-dice"):
+    def __init__(self, segmenter=None, *, ct=None, roi=CORNER, quantity="soft-dice"):
         segmenter, ct = segmenter or TinySegmenter(), ct or noise_ct()
         mask = np.zeros(ct.array.shape, dtype=bool)
         mask[roi] = True
