@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 from SegExplainLib.case import PreparedCase
 from SegExplainLib.contract import ExplainRequest
 from SegExplainLib.game_record import GameRecord
+from SegExplainLib.gradient_run import GRADIENTS
+from SegExplainLib.gradients.integrated_gradients import N_STEPS
 from SegExplainLib.model.segmenter import Segmenter
 from SegExplainLib.model.tile_cache import n_distinct_tiles, players_in_tiles
 from SegExplainLib.model.tile_runner import TileRunner
@@ -23,6 +25,9 @@ from SegExplainLib.shapley.stopping import MIN_DEGREES_OF_FREEDOM
 ENOUGH_S = 1.0
 MOST_ROUNDS = 5
 """Tiles are timed in rounds as the run will have them, until they have taken ``ENOUGH_S`` in all."""
+
+GRADIENT_TILES = 4
+"""Tiles forward that a gradient costs: each one forward for the number, forward again with its graph, and back."""
 
 ONE_ESTIMATE = ("exact", "shap", "captum")
 """Methods that give one estimate, at the end, so that none can be good enough before."""
@@ -57,7 +62,7 @@ def tiles_least_and_most(
     partition: PlayerPartition | None,
     record: GameRecord | None,
 ) -> tuple[int, int]:
-    """Network tiles of the coalitions of the shortest possible run, and of the whole budget.
+    """Network tiles of the shortest possible run, and of the whole budget; a gradient's counted in tiles forward.
 
     Args:
         request: With its budget filled in.
@@ -66,6 +71,9 @@ def tiles_least_and_most(
         partition: The units; without them every tile of every coalition counts.
         record: Coalitions that have been evaluated before and cost nothing.
     """
+    if request.uses_gradients:
+        least, most = gradients_least_and_most(request)
+        return least * GRADIENT_TILES * case.region.n_tiles, most * GRADIENT_TILES * case.region.n_tiles
     n_least = fewest_evaluations(request, n_units)
     planned = planned_coalitions(request, n_units) if partition else None
     if planned is None or partition is None:
@@ -77,6 +85,15 @@ def tiles_least_and_most(
         return n_distinct_tiles(new, players)
 
     return n_tiles(planned[:n_least]), n_tiles(planned)
+
+
+def gradients_least_and_most(request: ExplainRequest) -> tuple[int, int]:
+    """Gradients after which the stopping rule may end the run at the earliest, and the whole budget."""
+    if request.budget == 1 or request.tolerance == 0:
+        return request.budget, request.budget
+    if GRADIENTS[request.method].has_errors:
+        return min(request.budget, MIN_DEGREES_OF_FREEDOM + 1), request.budget
+    return min(request.budget, 2 * N_STEPS + 1), request.budget
 
 
 def fewest_evaluations(request: ExplainRequest, n_units: int) -> int:

@@ -1,16 +1,17 @@
 """Run a gradient method on a question: tell how far it is, show what it has, and give the answer as an attribution."""
 
+import logging
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from SegExplainLib.attribution import Attribution
-from SegExplainLib.contract import ExplainRequest
+from SegExplainLib.contract import DIFFERENTIABLE_VALUES, Cancelled, ExplainRequest, SegExplainError
 from SegExplainLib.gradients.backward import StitchedNetwork
 from SegExplainLib.gradients.expected_gradients import expected_gradients
 from SegExplainLib.gradients.guided_backprop import guided_backprop
@@ -26,6 +27,9 @@ from SegExplainLib.play import require_full
 from SegExplainLib.progress import Progress
 from SegExplainLib.question import OpenGame, Question
 
+_log = logging.getLogger(__name__)
+
+PREVIEW = "Seg-Grad-CAM preview"
 TELL_EVERY_S = 0.25
 SHOW_EVERY_S = 2.0
 RELATIVE = "relative"
@@ -38,10 +42,10 @@ class GradientMethod:
 
     Attributes:
         stream: ``stream(score, partition, *, baselines, budget, tolerance, seed, **options)``.
-        budget: Most gradients, where the request leaves it open; for each baseline of ``steps_by_baseline``.
+        budget: Most gradients, where the request leaves it open.
         is_in_unit: Whether its values are in the explained number's own unit.
         has_errors: Whether its standard errors are sampling errors, from which intervals follow.
-        budget_by_baseline: Whether each baseline needs a budget of its own.
+        budget_by_baseline: Whether ``budget`` is that of each baseline.
         options: Keyword -> field of the request.
     """
 
@@ -69,10 +73,10 @@ GRADIENTS: dict[str, GradientMethod] = {
 }
 
 
-def gradient_budget(request: ExplainRequest, n_baselines: int) -> int:
+def gradient_budget(request: ExplainRequest) -> int:
     """Most gradients of a request: its own budget, or the method's where that is 0."""
     method = GRADIENTS[request.method]
-    return request.budget or method.budget * (n_baselines if method.budget_by_baseline else 1)
+    return request.budget or method.budget * (request.n_baselines if method.budget_by_baseline else 1)
 
 
 def take_gradients(
@@ -118,6 +122,29 @@ def take_gradients(
     for estimate in estimates:
         watch.estimate(estimate, voxel_attribution(request, question, score, estimate))
     return estimate, voxel_attribution(request, question, score, estimate)
+
+
+def show_preview(
+    request: ExplainRequest, question: Question, game: OpenGame, *, partial: PartialResults, progress: Progress
+) -> None:
+    """Seg-Grad-CAM for those who watch, before the first coalition: less than one gradient's work.
+
+    Of the request's value, or of soft Dice where that counts voxels. A network without a gradient gives no preview.
+
+    Raises:
+        Cancelled: somebody asked to stop.
+    """
+    value = request.value if request.value in DIFFERENTIABLE_VALUES else "soft-dice"
+    asked = replace(request, method="seg-grad-cam", value=value, layer="")
+    try:
+        _, answer = take_gradients(asked, question, game, baselines=(), progress=progress)
+    except Cancelled:
+        raise
+    except SegExplainError as error:
+        _log.info("There is no preview: %s", error)
+        return
+    folder = partial.write_map(answer)
+    progress.partial(folder, 0, request.budget, error=None, tiles=0, message=PREVIEW)
 
 
 def score_for(

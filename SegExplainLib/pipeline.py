@@ -11,7 +11,7 @@ from SegExplainLib.attribution import Attribution, Estimate
 from SegExplainLib.baselines import Baselines, baselines_for
 from SegExplainLib.contract import Cancelled, ExplainRequest, InvalidRequest, ResultManifest
 from SegExplainLib.game_record import RECORD_NAME, GameRecord, fingerprints_of
-from SegExplainLib.gradient_run import gradient_budget, take_gradients
+from SegExplainLib.gradient_run import gradient_budget, show_preview, take_gradients
 from SegExplainLib.model.loading import load_segmenter
 from SegExplainLib.organ_map import OrganMap, write_organ_map
 from SegExplainLib.partial_results import PartialResults
@@ -87,7 +87,7 @@ def explain(
         segmenter, case = question.segmenter, question.case
         with progress.stage("remove units"):
             baselines = warm.take(question.keys.absent, lambda: baselines_for(request, question, progress), progress)
-        request = with_budget(request, question.partition.n_players, n_baselines=len(baselines.images))
+        request = with_budget(request, question.partition.n_players)
         _warn_of_many_units(request, question.partition.n_players, progress)
         with progress.stage("run unperturbed tiles"):
             game = _opened_game(request, question, baselines, out, resume=resume, warm=warm, progress=progress)
@@ -125,6 +125,9 @@ def _answered(
                 request, question, game, baselines=baselines.images, progress=progress, partial=partial
             )
             return estimate, [answer]
+    if partial is not None and len(game.record.table) <= 1:
+        with progress.stage("show preview"):
+            show_preview(request, question, game, partial=partial, progress=progress)
     with progress.stage("evaluate coalitions"):
         return play(
             ESTIMATORS[request.method],
@@ -285,7 +288,7 @@ def check_request(request: ExplainRequest) -> None:
     parse_roi(request.roi)
 
 
-def with_budget(request: ExplainRequest, n_players: int, *, n_baselines: int = 1) -> ExplainRequest:
+def with_budget(request: ExplainRequest, n_players: int) -> ExplainRequest:
     """The request with an automatic budget filled in.
 
     For coalitions shap's rule, 2 n + 2048, or every coalition where these are few; for gradients the method's own.
@@ -294,7 +297,7 @@ def with_budget(request: ExplainRequest, n_players: int, *, n_baselines: int = 1
         InvalidRequest: the budget cannot serve so many units.
     """
     if request.uses_gradients:
-        return replace(request, budget=gradient_budget(request, n_baselines))
+        return replace(request, budget=gradient_budget(request))
     every = 2**n_players
     if request.method == "exact" and n_players > MOST_PLAYERS:
         raise InvalidRequest(

@@ -62,12 +62,13 @@ class Progress:
         )
         self.check_cancelled()
 
-    def partial(self, path: Path, done: int, total: int, *, error: float | None, tiles: int) -> None:
+    def partial(self, path: Path, done: int, total: int, *, error: float | None, tiles: int, message: str = "") -> None:
         """Tells that interim results lie at ``path``; the numbers are those of ``step``."""
         self._tell(
             Event(
                 event="partial",
                 stage=self._stage,
+                message=message,
                 path=str(path),
                 done=done,
                 total=total,

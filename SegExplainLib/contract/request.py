@@ -117,6 +117,11 @@ class ExplainRequest:
         """Whether the method needs derivatives of the network rather than coalitions of units."""
         return self.method in GRADIENT_METHODS
 
+    @property
+    def n_baselines(self) -> int:
+        """Images that the removal is."""
+        return {"black-white": 2, "references": len(self.reference_cts)}.get(self.removal, 1)
+
     def _contradictions(self) -> list[str]:
         """Choices that are right by themselves and cannot go together."""
         found = []
