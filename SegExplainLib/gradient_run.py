@@ -21,6 +21,7 @@ from SegExplainLib.gradients.seg_grad_cam import seg_grad_cam
 from SegExplainLib.gradients.smoothgrad import smoothgrad, smoothgrad_squared, vargrad
 from SegExplainLib.gradients.stitched_score import StitchedScore, stitched_score
 from SegExplainLib.gradients.voxel_estimate import VoxelEstimate
+from SegExplainLib.gradients.xrai import xrai
 from SegExplainLib.model.segmenter import class_named
 from SegExplainLib.partial_results import PartialResults
 from SegExplainLib.play import require_full
@@ -70,6 +71,13 @@ GRADIENTS: dict[str, GradientMethod] = {
     "vargrad": GradientMethod(vargrad, budget=50, options=NOISE),
     "guided-backprop": GradientMethod(guided_backprop),
     "seg-grad-cam": GradientMethod(seg_grad_cam, options={"layer": "layer"}),
+    "xrai": GradientMethod(
+        xrai,
+        budget=129,
+        has_errors=False,
+        budget_by_baseline=True,
+        options={"is_fast": "xrai_fast", "with_units": "xrai_units"},
+    ),
 }
 
 

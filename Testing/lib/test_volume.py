@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from SegExplainLib.contract import GeometryMismatch, InvalidRequest
-from SegExplainLib.volume import Volume, VoxelGrid, resampled_nearest, share_inside
+from SegExplainLib.volume import Volume, VoxelGrid, resampled_linear, resampled_nearest, share_inside
 
 SEEDS = st.integers(0, 2**32 - 1)
 
@@ -249,3 +249,39 @@ def test_a_grid_cannot_be_changed_through_its_matrix():
 def test_an_array_of_another_shape_than_its_grid_is_refused():
     with pytest.raises(GeometryMismatch, match="shape"):
         Volume(np.zeros((2, 2, 3)), VoxelGrid((2, 2, 2), np.eye(4)))
+
+
+def linear_by_voxel_loop(volume, grid):
+    """What ``resampled_linear`` promises, one voxel after the other; nan where the border is as near as rounding."""
+    result = np.zeros(grid.shape_kji)
+    for kji in itertools.product(*map(range, grid.shape_kji)):
+        ijk1 = np.array([*kji[::-1], 1.0])
+        there = np.linalg.solve(volume.grid.ijk_to_ras, grid.ijk_to_ras @ ijk1)[2::-1]
+        last = np.array(volume.grid.shape_kji) - 1
+        if (np.minimum(np.abs(there + 0.5), np.abs(there - last - 0.5)) < 1e-5).any():
+            result[kji] = np.nan
+        elif (there > -0.5).all() and (there < last + 0.5).all():
+            at = np.clip(there, 0, last)
+            for corner in itertools.product(*[{int(np.floor(a)), int(np.ceil(a))} for a in at]):
+                share = np.prod([1 - abs(a - c) for a, c in zip(at, corner)])
+                result[kji] += share * volume.array[corner]
+    return result
+
+
+@given(grid=grids(), seed=SEEDS)
+@settings(max_examples=60, deadline=None)
+def test_a_map_is_interpolated_between_the_eight_voxels_around_on_any_pair_of_grids(grid, seed):
+    rng = np.random.default_rng(seed)
+    array = rng.normal(size=grid.shape_kji) * (rng.random(grid.shape_kji) < rng.choice([0.1, 0.5, 1.0]))
+    other = a_grid_near(grid, rng)
+    found = resampled_linear(Volume(array, grid), other)
+    expected = linear_by_voxel_loop(Volume(array, grid), other)
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(np.where(np.isnan(expected), 0, found), np.nan_to_num(expected), atol=1e-4)
+
+
+def test_an_empty_map_stays_empty_and_a_map_on_its_own_grid_stays_as_it_is():
+    grid = VoxelGrid((3, 4, 5), np.diag([1.0, 2.0, 3.0, 1.0]))
+    array = np.arange(60, dtype=np.float32).reshape(3, 4, 5)
+    np.testing.assert_allclose(resampled_linear(Volume(array, grid), grid), array, atol=1e-5)
+    assert not resampled_linear(Volume(0 * array, grid), grid).any()
