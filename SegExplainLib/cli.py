@@ -1,4 +1,4 @@
-"""The command line: ``segexplain explain | predict | revalue | demo | phantom | doctor | run | serve``."""
+"""The command line: ``segexplain explain | predict | revalue | compare | demo | phantom | doctor | run | serve``."""
 
 import re
 import signal
@@ -12,6 +12,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 from rich.markup import escape
+from rich.table import Table
 
 from SegExplainLib.contract import (
     DIFFERENTIABLE_VALUES,
@@ -45,6 +46,7 @@ Trust = Annotated[
 
 DEFAULT = ExplainRequest(ct="", model="", target="", roi="")
 CANCELLED_EXIT = 130
+MOST_ROWS = 12
 
 
 @app.command()
@@ -186,6 +188,25 @@ def revalue(
 
         manifest = run(results, out, target=target, value=value, progress=progress)
     _tell_answer(manifest.answer, out)
+
+
+@app.command()
+def compare(
+    results: Annotated[list[Path], typer.Argument(help="Results folders of finished runs on one question.")],
+    out: Annotated[Path, typer.Option(help="Table to write.")] = Path("comparison.csv"),
+) -> None:
+    """Put several methods' answers to one question side by side: values, shares and ranks of each unit."""
+    with _told():
+        from SegExplainLib.comparison import compared, write_comparison
+
+        comparison = compared(results)
+        write_comparison(out, comparison)
+    table = Table("unit", *comparison.columns, title="Share of each answer's sum of absolute values")
+    shares = comparison.shares
+    for row in abs(shares).max(axis=1).argsort()[::-1][:MOST_ROWS]:
+        table.add_row(escape(comparison.units[row]), *(f"{share:+.1%}" for share in shares[row]))
+    Console().print(table)
+    Console().print(f"All {len(comparison.units)} units: {escape(str(out))}", soft_wrap=True)
 
 
 @app.command()
