@@ -11,6 +11,10 @@ from rich.progress import Progress as Bars
 from SegExplainLib.contract import Event
 
 
+STEPS = {"evaluate coalitions": "coalitions", "take gradients": "gradients of a tile"}
+"""What is counted in a stage that runs the network."""
+
+
 class ProgressBar:
     """A listener for ``progress.Progress`` that draws with rich; use it in a ``with`` block."""
 
@@ -62,7 +66,8 @@ class ProgressBar:
     def _detail(event: Event) -> str:
         parts = []
         if event.tiles:
-            parts.append(f"{event.done} coalitions, {event.tiles} tiles")
+            steps = STEPS.get(event.stage, "steps")
+            parts.append(f"{event.done} {steps}, {event.tiles} tiles")
         if event.left_s is not None:
             parts.append(f"{_clock(event.left_s)} left")
         if event.tiles and event.error is not None:
