@@ -143,7 +143,7 @@ def show_preview(
         Cancelled: somebody asked to stop.
     """
     value = request.value if request.value in DIFFERENTIABLE_VALUES else "soft-dice"
-    asked = replace(request, method="seg-grad-cam", value=value, layer="")
+    asked = replace(request, method="seg-grad-cam", value=value, layer="", budget=1)
     try:
         _, answer = take_gradients(asked, question, game, baselines=(), progress=progress)
     except Cancelled:

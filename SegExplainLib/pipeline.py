@@ -9,7 +9,7 @@ from SegExplainLib import peer_shapley
 from SegExplainLib.atomic import require_free_space
 from SegExplainLib.attribution import Attribution, Estimate
 from SegExplainLib.baselines import Baselines, baselines_for
-from SegExplainLib.contract import Cancelled, ExplainRequest, InvalidRequest, ResultManifest
+from SegExplainLib.contract import PATH_METHODS, Cancelled, ExplainRequest, InvalidRequest, ResultManifest
 from SegExplainLib.game_record import RECORD_NAME, GameRecord, fingerprints_of
 from SegExplainLib.gradient_run import gradient_budget, show_preview, take_gradients
 from SegExplainLib.model.loading import load_segmenter
@@ -80,7 +80,7 @@ def explain(
     """
     progress, warm = progress or Progress(), warm or WarmState()
     check_request(request)
-    request = request.with_paths_from(Path.cwd())
+    request = _without_unused_removal(request.with_paths_from(Path.cwd()))
     refuse_finished(out, resume=resume)
     with _told_what_is_kept(out):
         question = prepared_question(request, progress, warm=warm)
@@ -106,6 +106,14 @@ def explain(
                 counts=game.counts | {"n_image_tiles": float(case.tiles.n_tiles)} | baselines.facts,
                 progress=progress,
             )
+
+
+def _without_unused_removal(request: ExplainRequest) -> ExplainRequest:
+    """A removal that takes long is not made for a method that removes nothing."""
+    is_unused = request.uses_gradients and request.method not in PATH_METHODS
+    if is_unused and request.removal in ("counterfactual", "references"):
+        return replace(request, removal="local-mean", reference_cts=())
+    return request
 
 
 def _answered(
