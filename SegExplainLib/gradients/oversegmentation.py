@@ -1,7 +1,7 @@
 """A CT cut into small segments that follow its edges, at several sizes: the first half of XRAI."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import SimpleITK as sitk
@@ -31,8 +31,8 @@ def oversegmentations(
     within: NDArray[np.bool_],
     grid: VoxelGrid,
     sizes_mm: Sequence[float] = SIZES_MM,
-) -> list[NDArray[np.int32]]:
-    """int32 label volumes (k, j, i), one for each size: segments 1 to n in ``within``, 0 elsewhere.
+) -> Iterator[NDArray[np.int32]]:
+    """int32 label volumes (k, j, i), one after the other for each size: segments 1 to n in ``within``, 0 elsewhere.
 
     Segments of one volume are disjoint, cover ``within``, and are connected through faces. They are clusters of place
     and intensity (SLIC) around seeds that lie one size apart in mm along each axis, whatever the spacing. What the
@@ -68,13 +68,11 @@ def oversegmentations(
     scaled = _as_itk(_scaled(image[:, *box], inside, cut))
     islands = sitk.GetArrayFromImage(sitk.ConnectedComponent(_as_itk(inside.astype(np.uint8)[None])))
     sizes = {_steps(size, cut): size for size in sizes_mm}
-    volumes = []
     for steps, size in sizes.items():
         fragments = _fragments(_clusters(scaled, steps), inside)
         volume = np.zeros(within.shape, dtype=np.int32)
         volume[box] = _without_small(fragments, islands, grid=cut, floor_ml=LEAST_SHARE * size**3 / 1000.0)
-        volumes.append(volume)
-    return volumes
+        yield volume
 
 
 def _scaled(image: NDArray[np.float32], inside: NDArray[np.bool_], grid: VoxelGrid) -> NDArray[np.float32]:

@@ -86,5 +86,8 @@ def _segments(score: StitchedScore, partition: PlayerPartition, *, with_units: b
     reach = score.network.reach
     units = partition.labels[reach]
     grid = partition.grid.cropped(tuple(axis.start for axis in reach), score.network.reach_shape)
-    volumes = oversegmentations(score.image.numpy(), within=units > 0, grid=grid)
-    return Segments.of([*volumes, units] if with_units else volumes)
+    volumes = [units] if with_units else []
+    for volume in oversegmentations(score.image.numpy(), within=units > 0, grid=grid):
+        score.network.on_tile()  # seconds have passed: somebody may wish to stop
+        volumes.append(volume)
+    return Segments.of(volumes)

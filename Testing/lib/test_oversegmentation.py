@@ -35,7 +35,7 @@ def organs(shape, spacing_kji_mm):
 
 
 def segments_of(image, body, spacing_kji_mm, **options):
-    return oversegmentations(image, within=body, grid=grid_of(body.shape, spacing_kji_mm), **options)
+    return list(oversegmentations(image, within=body, grid=grid_of(body.shape, spacing_kji_mm), **options))
 
 
 FINE, THICK = ((32, 48, 48), (2.0, 2.0, 2.0)), ((16, 48, 48), (4.0, 2.0, 2.0))

@@ -9,7 +9,7 @@ from builders import TinySegmenter, block_partition, noise_ct
 from numpy.testing import assert_allclose, assert_array_equal
 
 from SegExplainLib.case import prepared_case
-from SegExplainLib.contract import InvalidRequest
+from SegExplainLib.contract import Cancelled, InvalidRequest
 from SegExplainLib.gradients import xrai as xrai_module
 from SegExplainLib.gradients.backward import StitchedNetwork
 from SegExplainLib.gradients.integrated_gradients import integrated_gradients
@@ -80,7 +80,7 @@ def test_the_map_is_the_ranking_of_integrated_gradients_on_the_segments_of_the_r
     reach, labels = setting.score.network.reach, setting.partition.labels
     grid = setting.partition.grid.cropped(tuple(axis.start for axis in reach), labels[reach].shape)
     image = setting.case.network_input.array[:, *reach]
-    segments = Segments.of(oversegmentations(image, within=labels[reach] > 0, grid=grid))
+    segments = Segments.of(list(oversegmentations(image, within=labels[reach] > 0, grid=grid)))
     regions = ranked_regions(
         inner.voxel_map[reach],
         segments,
@@ -167,3 +167,20 @@ def test_what_hinders_the_gradients_is_told_before_anything_is_segmented(monkeyp
     for options in ({"baselines": []}, {"budget": 2}):
         with pytest.raises(InvalidRequest):
             Setting().run(xrai, **options)
+
+
+def test_a_wish_to_cancel_is_seen_between_two_sizes():
+    setting = Setting(roi=CORNER)
+    estimates = xrai(setting.score, setting.partition, baselines=[setting.baseline], budget=17, tolerance=0.0)
+    n_backward = 17 * len(setting.score.network.jobs)
+
+    def cancelled_after_the_gradients():
+        if setting.score.network.n_backward == n_backward:
+            seen.append(1)
+            if len(seen) == 2:  # the first was the last tile's
+                raise Cancelled("The run was stopped by the user.")
+
+    seen = []
+    setting.score.network.on_tile = cancelled_after_the_gradients
+    with pytest.raises(Cancelled):
+        next(estimates)
