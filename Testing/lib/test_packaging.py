@@ -24,6 +24,7 @@ LISTS = {
     "LIBRARY_PYTHON_SCRIPTS": ("SegExplainLib", "SegExplainLib", r".*\.py", "SegExplainLib"),
     "LIBRARY_PYTHON_RESOURCES": ("SegExplainLib", "SegExplainLib", r"(?!.*\.py$)(?!CMakeLists.txt).*", "SegExplainLib"),
     "DEMO_MODEL": ("SegExplainLib", "Resources", r"demo_model/.*", "SegExplainLib/resources"),
+    "COUNTERFACTUAL": ("SegExplainLib", "Resources", r"counterfactual/.*", "SegExplainLib/resources"),
 }
 
 
@@ -99,6 +100,8 @@ def test_the_installed_tree_is_the_checkout_file_by_file(the_installed_extension
     [
         "import SegExplainLib.cli",
         "from SegExplainLib.demo import demo_model_folder; assert 'qt-scripted-modules' in str(demo_model_folder())",
+        "from SegExplainLib.counterfactual.autoencoder import trained_autoencoder, weights_path; import torch;"
+        "trained_autoencoder(device=torch.device('cpu')); assert 'qt-scripted-modules' in str(weights_path())",
         "from SegExplainLib.report import page; page.__file__",
         "from SegExplainLib.doctor import findings; assert not [f for f in findings() if f.state == 'fault']",
     ],
