@@ -163,7 +163,17 @@ class SegExplainLogic(ScriptedLoadableModuleLogic):
             SegExplainLogic._session = None
 
     def explain(
-        self, ctNode, *, model, roiNode, target, organsNode=None, referenceSegment=None, callback=None, **fields
+        self,
+        ctNode,
+        *,
+        model,
+        roiNode,
+        target,
+        organsNode=None,
+        referenceSegment=None,
+        referenceCts=(),
+        callback=None,
+        **fields,
     ):
         """Why ``model`` labels ``target`` in a region of a CT.
 
@@ -179,6 +189,7 @@ class SegExplainLogic(ScriptedLoadableModuleLogic):
             target: Class to explain, by name.
             organsNode: vtkMRMLSegmentationNode whose segments are the units; None takes the model's own organs.
             referenceSegment: (vtkMRMLSegmentationNode, segment id) taken as the truth.
+            referenceCts: vtkMRMLScalarVolumeNodes that ``removal="references"`` is made from.
             callback: None waits for the end. Else the call returns at once, and ``callback`` gets each event of the
                 run, the last one ``finished`` or ``failed``.
             fields: Any other field of ``SegExplainLib.contract.ExplainRequest``: units, method, value, tolerance ...
@@ -193,7 +204,14 @@ class SegExplainLogic(ScriptedLoadableModuleLogic):
         from SegExplainGui.scene_question import SceneQuestion
 
         fields |= {"model": model, "target": target}
-        question = SceneQuestion(ct=ctNode, roi=roiNode, fields=fields, organs=organsNode, reference=referenceSegment)
+        question = SceneQuestion(
+            ct=ctNode,
+            roi=roiNode,
+            fields=fields,
+            organs=organsNode,
+            reference=referenceSegment,
+            reference_cts=tuple(referenceCts),
+        )
         return explain(self.session(), question, callback=callback)
 
 

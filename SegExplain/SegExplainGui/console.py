@@ -7,7 +7,7 @@ from slicer.i18n import tr as _
 from SegExplainGui.run import Run
 from SegExplainGui.scene.result import Result
 from SegExplainGui.scene_question import SceneQuestion
-from SegExplainGui.services import Failure
+from SegExplainGui.services import PREVIEW, Failure
 from SegExplainGui.session import MAP_OPACITY, Session
 from SegExplainGui.setup.demo_model import demo_model
 from SegExplainLib.contract import Event, SegExplainError
@@ -25,9 +25,16 @@ def explain(session: Session, question: SceneQuestion, *, callback: Callable[[Ev
     if question.fields.get("model") == "demo":
         question = question.with_fields(model=demo_model())
     ends: list[Failure | None] = []
+
+    def heard(event: Event) -> None:
+        if event.event == "partial" and event.message == PREVIEW:
+            session.show_preview()
+        if callback is not None:
+            callback(event)
+
     run = session.start(
         question,
-        on_event=callback or (lambda _event: None),
+        on_event=heard,
         on_result=lambda result: _show(session, result),
         on_end=ends.append,
     )

@@ -17,6 +17,7 @@ from SegExplainGui.parameters import Quantity, UnitKind
 from SegExplainGui.services import ModelUse, Services, ShownResult
 from SegExplainGui.views.inputs import InputsView
 from SegExplainGui.views.message import MessageView
+from SegExplainGui.views.method_options import MethodOptions
 from SegExplainGui.views.region import RegionView
 from SegExplainGui.views.result import ResultView
 from SegExplainGui.views.run import RunView
@@ -55,6 +56,7 @@ class Panel(VTKObservationMixin):
         self._status = StatusView(ui, services, machine, message=self.message, on_change=self._on_status)
         self._inputs = InputsView(ui, services, machine, on_change=changed, on_missing=self._status.offer)
         self._region = RegionView(ui, services, message=self.message, on_change=changed)
+        self._method = MethodOptions(ui, on_change=changed)
         self._result = ResultView(ui, services, machine, message=self.message)
         self._run = RunView(
             ui,
@@ -64,6 +66,7 @@ class Panel(VTKObservationMixin):
             on_result=self._on_result,
             on_change=changed,
             on_missing=self._status.offer,
+            on_preview=self._on_preview,
         )
         self._stored = StoredData(
             *(ui, services, machine),
@@ -120,6 +123,8 @@ class Panel(VTKObservationMixin):
         for reason in (self._status.reason(), self._inputs.reason(), self._region.reason()):
             if reason:
                 return reason
+        if self._method.reason():
+            return self._method.reason()
         if parameters.value == Quantity.FP_RELATIVE and not (parameters.reference and parameters.reference_segment):
             return _("Relative false positives need a truth: choose its segment under Advanced.")
         if self._services.is_busy and not self._run.is_running:
@@ -127,7 +132,7 @@ class Panel(VTKObservationMixin):
         return ""
 
     def _set_parameters(self, parameters: "Parameters | None") -> None:
-        bound: list[Any] = [self._inputs, self._region, self._result, self._stored, *self._segments]
+        bound: list[Any] = [self._inputs, self._region, self._method, self._result, self._stored, *self._segments]
         for view in bound:
             view.set_parameters(parameters)
 
@@ -195,6 +200,7 @@ class Panel(VTKObservationMixin):
         for choice in self._segments:
             choice.refresh()
         self._show_units()
+        self._method.refresh()
         self._result.refresh()
         self._stored.refresh()
         self._run.refresh(self.reason())
@@ -214,3 +220,11 @@ class Panel(VTKObservationMixin):
 
     def _on_result(self, result: ShownResult) -> None:
         self._result.show_result(result)
+
+    def _on_preview(self, is_there: bool) -> None:
+        """Shows a preview; when it has gone without an answer, the result that was there before."""
+        if self._parameters is not None and is_there:
+            with self.message.telling():
+                self._services.show_preview()
+        elif self._parameters is not None:
+            self._result.show_again()

@@ -4,12 +4,18 @@ What belongs to this machine and not to the scene, such as the model's folder, i
 """
 
 import typing
+from collections.abc import Iterable
 from enum import Enum
 from typing import TYPE_CHECKING, Annotated, Any
 
 from slicer import vtkMRMLMarkupsROINode, vtkMRMLScalarVolumeNode, vtkMRMLSegmentationNode
 from slicer.i18n import tr as _
 from slicer.parameterNodeWrapper import WithinRange, parameterNodeWrapper
+
+from SegExplainLib.contract import GRADIENT_METHODS, PATH_METHODS
+
+REFERENCE_CTS = "reference_cts"
+"""Role of the parameter node's references to the CTs of `Removal.REFERENCES`."""
 
 
 class UnitKind(Enum):
@@ -29,7 +35,7 @@ class UnitKind(Enum):
 
 
 class Method(Enum):
-    """``ExplainRequest.method``. A scene keeps the member's name: never rename one."""
+    """``ExplainRequest.method``, Shapley methods first. A scene keeps the member's name: never rename one."""
 
     KERNEL_SHAP = "kernel-shap"
     LEVERAGE_SHAP = "leverage-shap"
@@ -37,6 +43,16 @@ class Method(Enum):
     PERMUTATION = "permutation"
     SHAP = "shap"
     CAPTUM = "captum"
+    SEG_GRAD_CAM = "seg-grad-cam"
+    SALIENCY = "saliency"
+    INPUT_X_GRADIENT = "input-x-gradient"
+    GUIDED_BACKPROP = "guided-backprop"
+    SMOOTHGRAD = "smoothgrad"
+    SMOOTHGRAD_SQUARED = "smoothgrad-squared"
+    VARGRAD = "vargrad"
+    INTEGRATED_GRADIENTS = "integrated-gradients"
+    EXPECTED_GRADIENTS = "expected-gradients"
+    XRAI = "xrai"
 
     def label(self) -> str:
         """For people."""
@@ -47,7 +63,27 @@ class Method(Enum):
             Method.PERMUTATION: _("Permutation sampling"),
             Method.SHAP: _("KernelSHAP of the shap package"),
             Method.CAPTUM: _("KernelShap of the captum package"),
+            Method.SEG_GRAD_CAM: _("Seg-Grad-CAM (gradient)"),
+            Method.SALIENCY: _("Saliency (gradient)"),
+            Method.INPUT_X_GRADIENT: _("Input × gradient"),
+            Method.GUIDED_BACKPROP: _("Guided backpropagation (gradient)"),
+            Method.SMOOTHGRAD: _("SmoothGrad (gradients)"),
+            Method.SMOOTHGRAD_SQUARED: _("SmoothGrad squared (gradients)"),
+            Method.VARGRAD: _("VarGrad (gradients)"),
+            Method.INTEGRATED_GRADIENTS: _("Integrated gradients"),
+            Method.EXPECTED_GRADIENTS: _("Expected gradients"),
+            Method.XRAI: _("XRAI regions (gradients)"),
         }[self]
+
+    @property
+    def uses_gradients(self) -> bool:
+        """Whether it follows the network back instead of removing units."""
+        return self.value in GRADIENT_METHODS
+
+    @property
+    def uses_removal(self) -> bool:
+        """Whether it needs to know what an absent unit looks like."""
+        return not self.uses_gradients or self.value in PATH_METHODS
 
 
 class Quantity(Enum):
@@ -88,6 +124,10 @@ class Removal(Enum):
     MEAN = "mean"
     BLUR = "blur"
     INPAINT = "inpaint"
+    ZERO = "zero"
+    COUNTERFACTUAL = "counterfactual"
+    BLACK_WHITE = "black-white"
+    REFERENCES = "references"
 
     def label(self) -> str:
         """For people."""
@@ -97,6 +137,10 @@ class Removal(Enum):
             Removal.MEAN: _("Mean of the CT"),
             Removal.BLUR: _("Blurred copy"),
             Removal.INPAINT: _("Smooth filling"),
+            Removal.ZERO: _("Zero after normalisation"),
+            Removal.COUNTERFACTUAL: _("Counterfactual CT"),
+            Removal.BLACK_WHITE: _("Black, and white"),
+            Removal.REFERENCES: _("Other CTs"),
         }[self]
 
 
@@ -134,6 +178,7 @@ class Parameters:
         fit_segmentation, fit_segment, margin_mm: What the ROI is fitted to.
         units, organs, unit_mm: Who takes part; no segmentation means the model's own organs.
         method, value, removal, budget, tolerance_percent, seed, mirroring, folds, batch: As in ``ExplainRequest``.
+        noise_percent, layer, float32, xrai_fast, xrai_units: As in ``ExplainRequest``, for some gradient methods.
         reference, reference_segment: Taken as the truth; none means the model's own prediction.
         top_k, sign, opacity: How a result is shown.
     """
@@ -156,6 +201,11 @@ class Parameters:
     mirroring: Mirroring = Mirroring.MODEL
     folds: str = ""
     batch: Annotated[int, WithinRange(0, 1024)] = 0
+    noise_percent: Annotated[float, WithinRange(0.1, 100)] = 10.0
+    layer: str = ""
+    float32: bool = False
+    xrai_fast: bool = False
+    xrai_units: bool = False
     reference: vtkMRMLSegmentationNode
     reference_segment: str = ""
     top_k: Annotated[int, WithinRange(1, 200)] = 8
@@ -171,21 +221,54 @@ class Parameters:
 
 
 def request_fields(parameters: Parameters) -> dict[str, Any]:
-    """Every field of an ``ExplainRequest`` that the parameters know without exporting a node."""
+    """Every field of an ``ExplainRequest`` that the parameters know without exporting a node.
+
+    Of a removal that the method has no use for nothing is asked.
+    """
+    removal = parameters.removal if parameters.method.uses_removal else Removal.LOCAL_MEAN
     return {
         "target": parameters.target,
         "units": parameters.units.value,
         "unit_mm": parameters.unit_mm,
         "method": parameters.method.value,
         "value": parameters.value.value,
-        "removal": parameters.removal.value,
+        "removal": removal.value,
         "budget": parameters.budget,
         "tolerance": parameters.tolerance_percent / 100,
+        "noise": parameters.noise_percent / 100,
+        "layer": parameters.layer.strip(),
+        "float32": parameters.float32,
+        "xrai_fast": parameters.xrai_fast,
+        "xrai_units": parameters.xrai_units,
         "seed": parameters.seed,
         "batch": parameters.batch,
         "mirroring": parameters.mirroring.value,
         "folds": tuple(parameters.folds.replace(",", " ").split()),
     }
+
+
+def reference_cts(parameters: Parameters) -> list[Any]:
+    """The vtkMRMLScalarVolumeNodes that the removal is made from; none where another one is chosen."""
+    is_used = parameters.method.uses_removal and parameters.removal == Removal.REFERENCES
+    return chosen_reference_cts(parameters) if is_used else []
+
+
+def chosen_reference_cts(parameters: Parameters) -> list[Any]:
+    """The vtkMRMLScalarVolumeNodes that are chosen as reference CTs, whether or not they are used."""
+    node = parameters.parameterNode
+    found = (node.GetNthNodeReference(REFERENCE_CTS, at) for at in range(node.GetNumberOfNodeReferences(REFERENCE_CTS)))
+    return [ct for ct in found if ct is not None]
+
+
+def choose_reference_cts(parameters: Parameters, cts: Iterable[Any]) -> None:
+    """Chooses other reference CTs."""
+    node = parameters.parameterNode
+    was_modifying = node.StartModify()
+    node.RemoveNodeReferenceIDs(REFERENCE_CTS)
+    for ct in cts:
+        node.AddNodeReferenceID(REFERENCE_CTS, ct.GetID())
+    node.Modified()
+    node.EndModify(was_modifying)
 
 
 def parameters_of(node: Any) -> Parameters:

@@ -11,9 +11,9 @@ from SegExplainGui.run import Logics
 from SegExplainGui.scene.result import Result, create_result
 from SegExplainGui.setup.app_folders import unwritable
 from SegExplainLib.atomic import atomic_path
-from SegExplainLib.contract import InvalidRequest, ResultManifest, SegExplainError
+from SegExplainLib.contract import GRADIENT_METHODS, InvalidRequest, ResultManifest, SegExplainError
 
-REPORT, UNITS, ANSWERS = "report.html", "players.seg.nrrd", "answers.csv"
+REPORT, UNITS, ANSWERS, VOXELS = "report.html", "players.seg.nrrd", "answers.csv", "attribution.nrrd"
 
 
 def report_of(result: Result) -> Path:
@@ -112,6 +112,8 @@ def load_folder(scene: Any, folder: Path, ct: Any, logics: Logics) -> Result:
     result = create_result(scene, ct, name=name, segmentations_logic=logics.segmentations, colors_logic=logics.colors)
     try:
         result.set_units(folder / UNITS)
+        if manifest.request.get("method") in GRADIENT_METHODS:
+            result.set_voxel_map(folder / VOXELS, method=manifest.request["method"])
         result.set_answers(folder / ANSWERS)
     except SegExplainError:
         result.remove()

@@ -9,12 +9,14 @@ from typing import Any
 
 from slicer.i18n import tr as _
 
+from SegExplainGui.scene.preview_map import PreviewMap, create_preview
 from SegExplainGui.scene.result import Result, create_result
 from SegExplainGui.scene.roi_appearance import make_faint
 from SegExplainGui.scene_question import SceneQuestion
-from SegExplainGui.services import Failure
+from SegExplainGui.services import PREVIEW, Failure
 from SegExplainGui.worker.question_queue import QuestionQueue
 from SegExplainLib.contract import (
+    GRADIENT_METHODS,
     Command,
     Event,
     ExplainRequest,
@@ -44,8 +46,9 @@ class Logics:
 class Run:
     """An explanation under way. Its callbacks are called from the queue's ``poll``.
 
-    Nodes are made with the first interim result and stay when the run is stopped. The CT is looked up in the scene
-    before each use: a user may delete it, or close the scene, while the worker works.
+    Nodes are made with the first interim result and stay when the run is stopped; those of a preview go when it comes,
+    or with the end. The CT is looked up in the scene before each use: a user may delete it, or close the scene, while
+    the worker works.
 
     Args:
         question: What is asked.
@@ -61,6 +64,7 @@ class Run:
     Attributes:
         is_active: Whether it has not ended.
         result: The nodes; None until there is something to show.
+        preview: The picture before the result; None when there is none.
         failure: Why it ended; None while it is active, and after a success.
     """
 
@@ -91,6 +95,7 @@ class Run:
         self._name = ""
         self.failure: Failure | None = None
         self.result: Result | None = None
+        self.preview: PreviewMap | None = None
         self.is_active = True
 
     def start(self) -> None:
@@ -124,11 +129,13 @@ class Run:
             self._queue.cancel("explain")
 
     def abandon(self, failure: Failure | None) -> None:
-        """Stops the run and ends at once, without touching the scene again; None tells nobody."""
+        """Stops the run and ends at once, without touching a scene that closes; None tells nobody."""
         if not self.is_active:
             return
         self.is_active, self.failure = False, failure
         self._queue.cancel("explain")
+        if not self._scene.IsClosing():
+            self._drop_preview()
         if failure is not None:
             self._on_end(failure)
 
@@ -147,9 +154,11 @@ class Run:
             self._end(self.failure or (Failure.of_event(event) if event.event == "failed" else None))
 
     def _import(self, event: Event) -> None:
-        if event.event == "partial":
-            partial = self._job / "partial"
-            self._show(partial / "units.nrrd", partial / "players.csv", is_interim=True)
+        folder = self._job / "partial"
+        if event.event == "partial" and event.message == PREVIEW:
+            self._show_preview(folder / "map.nrrd")
+        elif event.event == "partial":
+            self._show(folder / "units.nrrd", folder / "players.csv", folder / "map.nrrd", is_interim=True)
         elif event.event == "finished":
             self._finish(Path(event.path))
 
@@ -162,15 +171,16 @@ class Run:
 
     def _finish(self, results: Path) -> None:
         manifest = ResultManifest.read(results)
-        result = self._show(results / "players.seg.nrrd", results / "answers.csv", is_interim=False)
+        files = (results / name for name in ("players.seg.nrrd", "answers.csv", "attribution.nrrd"))
+        result = self._show(*files, is_interim=False)
         result.set_sentences(manifest.answer, folder=results)
         self._on_result(result)
 
-    def _show(self, units: Path, answers: Path, *, is_interim: bool) -> Result:
-        ct = self._scene.GetNodeByID(self._ct_id) if self._ct_id else None
-        if ct is None or ct is not self._question.ct:
-            raise InvalidRequest(_("The CT was deleted while it was being explained."), _("Load it and explain again."))
+    def _show(self, units: Path, answers: Path, voxel_map: Path, *, is_interim: bool) -> Result:
+        """Brings the result up to date; of the map of voxels a Shapley method's has no need."""
+        ct, fields = self._ct(), self._question.fields
         if self.result is None:
+            self._drop_preview()
             self.result = create_result(
                 self._scene,
                 ct,
@@ -181,13 +191,40 @@ class Run:
             self.result.set_units(units)
             if self._scene.GetNodeByID(self._roi_id) is self._question.roi:
                 make_faint(self._question.roi)
-        fields = self._question.fields
+        method = fields.get("method", ExplainRequest.method)
+        if method in GRADIENT_METHODS:
+            self.result.set_voxel_map(voxel_map, method=method)
         quantity = fields.get("value", ExplainRequest.value)
         self.result.set_answers(answers, target=fields["target"], quantity=quantity, is_interim=is_interim)
         self._on_result(self.result)
         return self.result
 
+    def _show_preview(self, path: Path) -> None:
+        """Without a preview the run goes on: it is not the answer."""
+        ct = self._ct()
+        self._drop_preview()
+        if self.result is not None:
+            return
+        target = self._question.fields["target"]
+        try:
+            self.preview = create_preview(self._scene, ct, path, target=target, colors_logic=self._logics.colors)
+        except SegExplainError as error:
+            text = _("There is no preview. {error}").format(error=error.message)
+            self._on_event(Event(event="warning", message=text))
+
+    def _drop_preview(self) -> None:
+        if self.preview is not None:
+            self.preview.remove()
+            self.preview = None
+
+    def _ct(self) -> Any:
+        ct = self._scene.GetNodeByID(self._ct_id) if self._ct_id else None
+        if ct is None or ct is not self._question.ct:
+            raise InvalidRequest(_("The CT was deleted while it was being explained."), _("Load it and explain again."))
+        return ct
+
     def _end(self, failure: Failure | None) -> None:
+        self._drop_preview()
         self.is_active = False
         self.failure = failure
         self._on_end(failure)

@@ -1,13 +1,13 @@
 """What is asked, as nodes and settings; and as a request for the worker, once the nodes are written to files."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from slicer.i18n import tr as _
 
-from SegExplainGui.parameters import Parameters, request_fields
+from SegExplainGui.parameters import Parameters, reference_cts, request_fields
 from SegExplainGui.scene import export
 from SegExplainGui.services import ModelUse
 from SegExplainLib.contract import ExplainRequest, InvalidRequest
@@ -23,6 +23,7 @@ class SceneQuestion:
         fields: The fields of an ``ExplainRequest`` that need no export; model and target among them.
         organs: vtkMRMLSegmentationNode, or None for the model's own organs.
         reference: vtkMRMLSegmentationNode and segment id of the truth, or None.
+        reference_cts: vtkMRMLScalarVolumeNodes that the removal ``references`` is made from.
     """
 
     ct: Any
@@ -30,6 +31,7 @@ class SceneQuestion:
     fields: dict[str, Any]
     organs: Any = None
     reference: tuple[Any, str] | None = None
+    reference_cts: Sequence[Any] = ()
 
     def with_fields(self, **fields: Any) -> "SceneQuestion":
         """The same question with other fields."""
@@ -45,7 +47,7 @@ class SceneQuestion:
             raise InvalidRequest(_("No CT is chosen."), _("Load a CT and choose it."))
         if self.roi is None:
             raise InvalidRequest(_("No region is chosen."), _("Place an ROI box, or fit one to a segment."))
-        paths = {
+        paths: dict[str, Any] = {
             "ct": str(export.export_ct(self.ct, folder)),
             "roi": export.export_roi(self.roi, self.ct, folder),
         }
@@ -56,6 +58,8 @@ class SceneQuestion:
             node, segment = self.reference
             mask = export.export_mask(node, segment, self.ct, folder)
             paths["reference"] = str(mask)
+        if self.reference_cts:
+            paths["reference_cts"] = [str(export.export_ct(ct, folder)) for ct in self.reference_cts]
         return ExplainRequest.from_mapping({**self.fields, **paths})
 
 
@@ -69,6 +73,7 @@ def scene_question(parameters: Parameters, use: ModelUse) -> SceneQuestion:
         fields=request_fields(parameters) | model_fields(use),
         organs=parameters.organs,
         reference=reference,
+        reference_cts=reference_cts(parameters),
     )
 
 

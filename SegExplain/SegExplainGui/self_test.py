@@ -10,7 +10,7 @@ import slicer
 
 from SegExplainGui.machine import Machine
 from SegExplainGui.scene.result_nodes import CLASSES
-from SegExplainGui.services import Installation
+from SegExplainGui.services import PREVIEW, Installation
 from SegExplainGui.session import Session
 from SegExplainGui.setup.dependencies import NoPython, find_python
 from SegExplainGui.setup.sample_data import load_torso, make_torso
@@ -48,6 +48,7 @@ class SelfTest:
         before = self._node_ids()
         self._cancel(ct, organs, roi)
         self._explain(ct, organs, roi)
+        self._gradients(ct, organs, roi)
         self._case.assertEqual(self._node_ids(), before, "nodes were left over")
         self._panel(ct, organs, roi)
         self._wait(lambda: self._session.talk.queue.is_idle)  # the panel would wait for ever for a closed worker
@@ -107,8 +108,12 @@ class SelfTest:
         run = self._logic.explain(
             ct, model="demo", roiNode=roi, target="lesion", organsNode=organs, callback=events.append, **asked
         )
-        self._wait(lambda: not run.is_active or any(event.event == "partial" for event in events))
+        partial = [PREVIEW, ""]  # a picture at once, then importances
+        self._wait(
+            lambda: not run.is_active or [one.message for one in events if one.event == "partial"][:2] == partial
+        )
         self._case.assertTrue(run.is_active, run.failure)
+        self._case.assertIsNone(run.preview, "the preview stayed")
         begin = time.monotonic()
         run.cancel()
         self._wait(lambda: not run.is_active)
@@ -133,6 +138,20 @@ class SelfTest:
         case.assertAlmostEqual(self._value_at(result.overlay, centre), strongest.importance, places=5)
         for cls, quantities in result.answers().items():
             result.show(cls, quantities[-1], top_k=3, sign="both", opacity=0.5)
+        result.remove()
+
+    def _gradients(self, ct: Any, organs: Any, roi: Any) -> None:
+        self._case.delayDisplay("Gradients, a number for each voxel")
+        result = self._logic.explain(
+            ct, model="demo", roiNode=roi, target="lesion", organsNode=organs, method="seg-grad-cam"
+        )
+        case = self._case
+        case.assertTrue(result.has_voxel_map)
+        case.assertEqual(result.answers(), {"lesion": ["soft-dice"]})
+        heat = slicer.util.arrayFromVolume(result.overlay)
+        case.assertGreaterEqual(float(heat.min()), 0.0)
+        case.assertGreater(float(heat.max()), 0.5, "the largest heat is about 1")
+        self._same_lattice(result.overlay, ct)
         result.remove()
 
     def _panel(self, ct: Any, organs: Any, roi: Any) -> None:

@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from SegExplainGui.parameters import Parameters
 
 
+PREVIEW = "Seg-Grad-CAM preview"
+"""Message of the ``partial`` event whose folder holds a quick map and no importances yet."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Failure:
     """Why something did not work, for people.
@@ -195,7 +199,14 @@ class ShownResult(Protocol):
         """Every unit's line, in any order."""
 
     def unit_of_value(self, cls: str, quantity: str) -> str:
-        """ "voxels", "ml", "share" or "logit"."""
+        """ "voxels", "ml", "share", "logit", or "relative" where only ratios mean something."""
+
+    def scale(self, cls: str, quantity: str) -> Any:
+        """Colours of units in an answer: ``rgb(values)``, ``is_signed`` and the ``limit`` of the strongest."""
+
+    @property
+    def has_voxel_map(self) -> bool:
+        """Whether a gradient method made it: with a number for each voxel, and nothing removed."""
 
     @property
     def shown(self) -> tuple[str, str] | None:
@@ -294,7 +305,8 @@ class Services(Protocol):
     ) -> None:
         """Runs an explanation.
 
-        ``on_event`` gets stages, progress and warnings; ``on_result`` the result, again after each partial import and
+        ``on_event`` gets stages, progress, warnings and, as ``partial`` with the message ``PREVIEW``, that
+        `show_preview` has something to show; ``on_result`` the result, again after each partial import and
         after the final one; ``on_end`` is last, also when nodes vanish or the scene closes.
         """
 
@@ -306,6 +318,9 @@ class Services(Protocol):
 
     def bring_to_views(self, result: ShownResult) -> None:
         """Lays a result's map over its CT in the slice views and hides the other results; the user chose this one."""
+
+    def show_preview(self) -> None:
+        """Lays the preview of the run under way over its CT; it goes by itself with the first importances."""
 
     def jump_to(self, result: ShownResult, unit_id: int) -> None:
         """Moves the slice views to the unit's centre."""

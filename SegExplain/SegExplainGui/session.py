@@ -20,7 +20,7 @@ from SegExplainGui.parameters import Parameters, request_fields
 from SegExplainGui.run import Logics, Run
 from SegExplainGui.scene import export
 from SegExplainGui.scene.result import Result, results_in
-from SegExplainGui.scene.shown_in_views import bring_to_views
+from SegExplainGui.scene.shown_in_views import bring_to_views, show_preview
 from SegExplainGui.scene_question import SceneQuestion, model_fields, scene_question
 from SegExplainGui.services import (
     Failure,
@@ -285,6 +285,11 @@ class Session:
     def bring_to_views(self, result: Result) -> None:
         """Lays a result's map over its CT in the slice views and hides the other results."""
         bring_to_views(result, self.scene, opacity=MAP_OPACITY)
+
+    def show_preview(self) -> None:
+        """Lays the preview of the run under way over its CT; nothing where there is none."""
+        if self._run is not None and self._run.preview is not None:
+            show_preview(self._run.preview, self.scene, opacity=MAP_OPACITY)
 
     def show_chart(self, result: Result) -> None:
         """Opens the bar chart of the result in a layout with a plot view."""

@@ -142,7 +142,15 @@ class ScriptedServices:
     def __getattr__(self, name: str) -> Any:
         """Whatever else the panel has done is written down."""
         written_down = (
-            *("show_chart", "bring_to_views", "jump_to", "open_report", "save_table", "save_segmentation"),
+            *(
+                "show_chart",
+                "bring_to_views",
+                "show_preview",
+                "jump_to",
+                "open_report",
+                "save_table",
+                "save_segmentation",
+            ),
             *("save_folder", "delete_downloads", "forget"),
         )
         if name not in written_down:

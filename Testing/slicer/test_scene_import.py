@@ -459,7 +459,7 @@ def test_a_closed_scene_is_told_in_one_sentence(a_result, a_scene, tmp_path):
 def test_labels_of_another_grid_are_refused(a_result, tmp_path):
     moved = scenes.ijk_to_ras("straight")
     moved[0, 3] += 0.1
-    with pytest.raises(GeometryMismatch, match="do not lie on the voxels"):
+    with pytest.raises(GeometryMismatch, match="not lie on the voxels"):
         a_result.set_units(run_files.write_labels(tmp_path, moved))
     nothing = np.zeros(run_files.SHAPE_KJI, dtype=np.uint8)
     empty = run_files.write_labels(tmp_path, scenes.ijk_to_ras("straight"), nothing)

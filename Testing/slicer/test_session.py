@@ -160,7 +160,7 @@ def has_ended(_events, run):
 
 
 def has_partial(events, run):
-    return not run.is_active or any(event.event == "partial" for event in events)
+    return not run.is_active or any(event.event == "partial" and not event.message for event in events)
 
 
 def is_alive(pid):

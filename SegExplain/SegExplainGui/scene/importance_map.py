@@ -15,35 +15,38 @@ import slicer
 from numpy.typing import NDArray
 from slicer.i18n import tr as _
 
+from SegExplainGui.scene.colour_scale import ColourScale
 from SegExplainGui.scene.unit_answers import Answer, UnitAnswers
 from SegExplainGui.scene.unit_labels import axes_of, set_voxels, voxels_of
-from SegExplainLib.report.colours import diverging_rgb, diverging_rgba
 
 N_COLOURS = 256
-_LIMIT, _CONTENT = "SegExplain.Limit", "SegExplain.Content"
+_LIMIT, _SIGNED, _CONTENT = "SegExplain.Limit", "SegExplain.Signed", "SegExplain.Content"
 
 
-def fill_colours(colours: Any) -> None:
-    """Makes a vtkMRMLColorTableNode the diverging scale from minus to plus the limit, clear at zero.
+def fill_colours(colours: Any, *, is_signed: bool = True) -> None:
+    """Makes a vtkMRMLColorTableNode the scale from minus to plus the limit, or from zero, clear at zero.
 
     With an even number of entries zero lies between the two in the middle, and the display rounds it to the lower one:
-    both are clear, so that the scale is symmetric.
+    both are clear, so that the signed scale is symmetric.
     """
-    centres = np.arange(N_COLOURS) - (N_COLOURS - 1) / 2
-    shares = np.where(np.abs(centres) < 1, 0.0, centres / centres.max())
-    opacities = diverging_rgba(shares, limit=1.0)[:, 3]
-    _prepare_table(colours, N_COLOURS)
-    for number, (share, rgb, opacity) in enumerate(zip(shares, diverging_rgb(shares, limit=1.0), opacities)):
-        colours.SetColor(number, f"{100 * share:+.0f} %", *rgb, opacity)
+    scale = ColourScale(1.0, is_signed)
+    if is_signed:
+        centres = np.arange(N_COLOURS) - (N_COLOURS - 1) / 2
+        shares = np.where(np.abs(centres) < 1, 0.0, centres / centres.max())
+    else:
+        shares = np.linspace(0.0, 1.0, N_COLOURS)
+    prepare_table(colours, N_COLOURS)
+    for number, (share, rgb, rgba) in enumerate(zip(shares, scale.rgb(shares), scale.rgba(shares))):
+        colours.SetColor(number, f"{100 * share:+.0f} %", *rgb, rgba[3])
 
 
-def colour_units(colours: Any, units: UnitAnswers, answer: Answer, limit: float) -> None:
+def colour_units(colours: Any, units: UnitAnswers, answer: Answer, scale: ColourScale) -> None:
     """Gives each unit its name and colour in a vtkMRMLColorTableNode: opaque where it matters most, clear at zero."""
     was_modifying = colours.StartModify()
     if colours.GetNumberOfColors() != units.ids.max() + 1:
-        _prepare_table(colours, int(units.ids.max()) + 1)
+        prepare_table(colours, int(units.ids.max()) + 1)
         colours.SetColor(0, _("no unit"), 0.0, 0.0, 0.0, 0.0)
-    for unit_id, name, rgba in zip(units.ids.tolist(), units.names, diverging_rgba(answer.values, limit=limit)):
+    for unit_id, name, rgba in zip(units.ids.tolist(), units.names, scale.rgba(answer.values)):
         colours.SetColor(unit_id, name, *rgba)
     colours.EndModify(was_modifying)
 
@@ -107,29 +110,37 @@ def recolour_map(volume: Any, labels: NDArray, ids: NDArray, values: NDArray) ->
     volume.InvokeCustomModifiedEvent(slicer.vtkMRMLVolumeNode.ImageDataModifiedEvent)
 
 
-def scale_map(volume: Any, limit: float, *, keep_user_window: bool) -> None:
-    """Lets the colours run from minus to plus ``limit``; a window that the user has set can stay."""
+def scale_map(volume: Any, scale: ColourScale, *, keep_user_window: bool) -> None:
+    """Lets the colours run along the scale; a window that the user has set can stay."""
     display = volume.GetDisplayNode()
     if display is None:
         return
-    last = float(volume.GetAttribute(_LIMIT) or 0.0)
-    is_ours = math.isclose(display.GetWindow(), 2 * last, rel_tol=1e-6) and abs(display.GetLevel()) < 1e-6 * last
-    if keep_user_window and last and not is_ours:
-        return
-    volume.SetAttribute(_LIMIT, repr(limit))
+    last = scale_of(volume)
+    if keep_user_window and last is not None:
+        found = display.GetWindowLevelMin(), display.GetWindowLevelMax()
+        if not np.allclose(found, (last.low, last.limit), rtol=0, atol=1e-6 * last.limit):
+            return
+    volume.SetAttribute(_LIMIT, repr(scale.limit))
+    volume.SetAttribute(_SIGNED, None if scale.is_signed else "0")
     display.SetAutoWindowLevel(False)
-    display.SetWindowLevelMinMax(-limit, limit)
+    display.SetWindowLevelMinMax(scale.low, scale.limit)
 
 
-def title_legend(volume: Any, title: str, limit: float) -> None:
+def scale_of(volume: Any) -> ColourScale | None:
+    """The scale that `scale_map` gave a map last; None before the first."""
+    limit = volume.GetAttribute(_LIMIT)
+    return ColourScale(float(limit), volume.GetAttribute(_SIGNED) != "0") if limit else None
+
+
+def title_legend(volume: Any, title: str, scale: ColourScale) -> None:
     """Names the legend and gives its numbers two digits."""
     legend = legend_of(volume)
     if legend is None:
         return
     if legend.GetTitleText() != title:
         legend.SetTitleText(title)
-    decimals = max(0, 1 - math.floor(math.log10(limit / 2)))
-    label_format = f"%+.{decimals}f" if decimals <= 5 else "%+.1e"
+    decimals, sign = max(0, 1 - math.floor(math.log10(scale.limit / 2))), "+" if scale.is_signed else ""
+    label_format = f"%{sign}.{decimals}f" if decimals <= 5 else f"%{sign}.1e"
     if legend.GetLabelFormat() != label_format:
         legend.SetLabelFormat(label_format)
 
@@ -163,7 +174,8 @@ def fade(labels_volume: Any, composite_nodes: Iterable[Any], opacity: float) -> 
             composite.SetLabelOpacity(opacity)
 
 
-def _prepare_table(colours: Any, count: int) -> None:
+def prepare_table(colours: Any, count: int) -> None:
+    """Makes a vtkMRMLColorTableNode a table of the user's with so many entries."""
     colours.SetTypeToUser()
     colours.SetNumberOfColors(count)
     if hasattr(colours, "NamesInitialisedOn"):

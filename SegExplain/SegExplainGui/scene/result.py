@@ -11,10 +11,12 @@ from numpy.typing import NDArray
 from slicer.i18n import tr as _
 
 from SegExplainGui.scene import importance_map, unit_segments, unit_table
+from SegExplainGui.scene.colour_scale import ColourScale
 from SegExplainGui.scene.ct_grid import ct_grid, moved, to_world
-from SegExplainGui.scene.quantity_words import short_name, unit_label
+from SegExplainGui.scene.quantity_words import is_signed, map_title
 from SegExplainGui.scene.result_nodes import (
     NAME,
+    add_voxel_nodes,
     composites_in,
     heads_in,
     make_nodes,
@@ -25,12 +27,12 @@ from SegExplainGui.scene.result_nodes import (
 from SegExplainGui.scene.stored_answers import store_answers, stored_answers
 from SegExplainGui.scene.unit_answers import Answer, UnitAnswers, read_unit_answers
 from SegExplainGui.scene.unit_labels import axes_of, inner_voxel, read_unit_labels, set_voxels, voxels_of
+from SegExplainGui.scene.voxel_map import read_voxel_map, show_voxels
 from SegExplainGui.services import UnitRow
 from SegExplainLib.contract import InvalidRequest
-from SegExplainLib.report.colours import symmetric_limit
 
-_SHOWN, _SENTENCES, _FOLDER, _HIGHLIGHTED, _INTERIM = (
-    f"SegExplain.{what}" for what in ("Shown", "Sentences", "Folder", "Highlighted", "Interim")
+_SHOWN, _SENTENCES, _FOLDER, _HIGHLIGHTED, _INTERIM, _METHOD = (
+    f"SegExplain.{what}" for what in ("Shown", "Sentences", "Folder", "Highlighted", "Interim", "Method")
 )
 
 
@@ -76,8 +78,23 @@ class Result:
 
     @property
     def overlay(self) -> Any:
-        """vtkMRMLScalarVolumeNode, float32: the importance of each voxel's unit; None once it was deleted."""
+        """vtkMRMLScalarVolumeNode, float32: the importance of each voxel or of its unit; None once it was deleted."""
         return node_of(self.head, "map")
+
+    @property
+    def seen(self) -> Any:
+        """vtkMRMLLabelMapVolumeNode that shows it in the slice views: shades, or units; None once it was deleted."""
+        return node_of(self.head, "shades" if self.has_voxel_map else "labels")
+
+    @property
+    def method(self) -> str:
+        """The one of ``contract.GRADIENT_METHODS`` that made it; empty where units were removed."""
+        return self.head.GetAttribute(_METHOD) or ""
+
+    @property
+    def has_voxel_map(self) -> bool:
+        """Whether a gradient method made it: with a number for each voxel, and nothing removed."""
+        return bool(self.method)
 
     @property
     def table(self) -> Any:
@@ -109,8 +126,27 @@ class Result:
                 segmentation.SetReferenceImageGeometryParameterFromVolumeNode(self.ct)
         if self.all_units is not None:
             unit_segments.fill_units(self.all_units, labels, self.segmentations_logic)
-        if self.overlay is not None:
+        if self.overlay is not None and not self.has_voxel_map:
             importance_map.place_map(self.overlay, labels)
+
+    def set_voxel_map(self, path: Path, *, method: str) -> None:
+        """Reads the importance of each voxel, as one of ``contract.GRADIENT_METHODS`` gives it.
+
+        Raises:
+            InvalidRequest: the file cannot be read, or the CT or the map was deleted.
+            GeometryMismatch: the file does not lie on the CT's voxels.
+        """
+        self._require_scene()
+        if self.ct is None:
+            raise InvalidRequest(_("The CT was deleted while it was being explained."), _("Load it and explain again."))
+        found, volume = read_voxel_map(path, ct_grid(self.ct), method=method), required_node(self.head, "map")
+        is_first = not self.has_voxel_map
+        add_voxel_nodes(self.head)
+        shades = required_node(self.head, "shades")
+        if shades.GetDisplayNode() is None:
+            importance_map.prepare_labels(shades, required_node(self.head, "shade_colours"))
+        self.head.SetAttribute(_METHOD, method)
+        show_voxels(found, volume, shades, keep_user_window=not is_first)
 
     def set_answers(self, path: Path, *, target: str = "", quantity: str = "", is_interim: bool = False) -> None:
         """Reads the importances; `show` shows them.
@@ -163,8 +199,12 @@ class Result:
         return self._units().of(cls, quantity)
 
     def unit_of_value(self, cls: str, quantity: str) -> str:
-        """ "voxels", "ml", "share" or "logit"."""
+        """ "voxels", "ml", "share", "logit", or "relative" where only ratios mean something."""
         return self.answer(cls, quantity).unit
+
+    def scale(self, cls: str, quantity: str) -> ColourScale:
+        """The colours of units in an answer."""
+        return self._scale_of(self.answer(cls, quantity))
 
     def rows(self, cls: str, quantity: str) -> list[UnitRow]:
         """Every unit's line, in the order of labels."""
@@ -192,30 +232,34 @@ class Result:
     def show(self, cls: str, quantity: str, *, top_k: int, sign: str, opacity: float) -> None:
         """Recolours map, segments, table and chart. Makes no node, and selects none.
 
-        Of interim answers, map and segments show the units whose sign is clear, and no noise; the table has all.
-        What the user has changed stays: which of the segments are visible, and, as long as the question is the same,
-        the window of the map.
+        Of interim Shapley values, map and segments show the units whose sign is clear, and no noise; the table has
+        all. A map of voxels stays as `set_voxel_map` has drawn it. What the user has changed stays: which of the
+        segments are visible, and, as long as the question is the same, the window of the map.
 
         Args:
             cls: Class.
             quantity: One of the class's.
             top_k: How many units are shown as segments and bars.
-            sign: Which: "both", "for" (importance above 0), "against" (below).
+            sign: Which: "both", "for" (importance above 0), "against" (below); all where numbers have no sign.
             opacity: Of the map, in 0..1, in the slice views that show it.
         """
         units = self._units()
         answer = units.of(cls, quantity)
-        pictured = answer.only_clear() if self.head.GetAttribute(_INTERIM) else answer
-        places, limit = pictured.strongest(top_k, sign), symmetric_limit(pictured.values)
+        is_noisy = self.head.GetAttribute(_INTERIM) and not self.has_voxel_map
+        pictured = answer.only_clear() if is_noisy else answer
+        scale = self._scale_of(pictured)
+        places = pictured.strongest(top_k, sign if scale.is_signed else "both")
         is_same_question = self.shown == (cls, quantity)
-        self._show_map(units, pictured, limit, keep_user_window=is_same_question)
-        self._show_segments(units, answer, units.ids[places], limit)
+        self._show_map(units, pictured, scale, keep_user_window=is_same_question)
+        self._show_segments(units, answer, units.ids[places], scale)
         if self.table is not None:
             unit_table.fill_table(self.table, units, answer)
         if (bars := node_of(self.head, "bars")) is not None:
             unit_table.fill_bars(bars, self.chart, units, answer, places)
-        if (labels := node_of(self.head, "labels")) is not None:
-            importance_map.fade(labels, composites_in(self.head.GetScene()), opacity)
+        if (raises := node_of(self.head, "raises")) is not None:
+            unit_table.colour_bars(raises, scale)
+        if (seen := self.seen) is not None:
+            importance_map.fade(seen, composites_in(self.head.GetScene()), opacity)
         view = {"target": cls, "quantity": quantity, "strongest": [int(unit) for unit in units.ids[places]]}
         self.head.SetAttribute(_SHOWN, json.dumps(view))
 
@@ -263,29 +307,30 @@ class Result:
 
     # within
 
-    def _show_map(self, units: UnitAnswers, answer: Answer, limit: float, *, keep_user_window: bool) -> None:
+    def _show_map(self, units: UnitAnswers, answer: Answer, scale: ColourScale, *, keep_user_window: bool) -> None:
         if (colours := node_of(self.head, "unit_colours")) is not None:
-            importance_map.colour_units(colours, units, answer, limit)
+            importance_map.colour_units(colours, units, answer, scale)
         labels = node_of(self.head, "labels")
         if self.overlay is None or labels is None or labels.GetImageData() is None:
             return
-        importance_map.scale_map(self.overlay, limit, keep_user_window=keep_user_window)
-        importance_map.recolour_map(self.overlay, voxels_of(labels), units.ids, answer.values)
-        unit = unit_label(answer.unit)
-        title = _("Importance for\n{target}\n{quantity}").format(
-            target=answer.target, quantity=short_name(answer.quantity) + (f" ({unit})" if unit else "")
-        )
-        importance_map.title_legend(self.overlay, title, limit)
+        if not self.has_voxel_map:
+            importance_map.scale_map(self.overlay, scale, keep_user_window=keep_user_window)
+            importance_map.recolour_map(self.overlay, voxels_of(labels), units.ids, answer.values)
+        title = map_title(self.method, answer.target, answer.quantity, answer.unit)
+        importance_map.title_legend(self.overlay, title, importance_map.scale_of(self.overlay) or scale)
 
-    def _show_segments(self, units: UnitAnswers, answer: Answer, strongest_ids: NDArray, limit: float) -> None:
+    def _scale_of(self, answer: Answer) -> ColourScale:
+        return ColourScale.of(answer.values, is_signed=is_signed(self.method))
+
+    def _show_segments(self, units: UnitAnswers, answer: Answer, strongest_ids: NDArray, scale: ColourScale) -> None:
         labels = node_of(self.head, "labels")
         if self.all_units is not None:
-            unit_segments.describe_units(self.all_units, units, answer, limit)
+            unit_segments.describe_units(self.all_units, units, answer, scale)
         if self.segmentation is None or labels is None or labels.GetImageData() is None:
             return
         standing_out = [] if self.highlighted is None else [self.highlighted]
         unit_segments.choose_units(self.segmentation, [*map(int, strongest_ids), *standing_out], labels)
-        unit_segments.describe_units(self.segmentation, units, answer, limit)
+        unit_segments.describe_units(self.segmentation, units, answer, scale)
         if standing_out:
             unit_segments.emphasise(self.segmentation, self.highlighted)
 
@@ -293,7 +338,7 @@ class Result:
         if self.shown:
             units = self._units()
             answer = units.of(*self.shown)
-            unit_segments.describe_units(segmentation, units, answer, symmetric_limit(answer.values))
+            unit_segments.describe_units(segmentation, units, answer, self._scale_of(answer))
 
     def _kept_view(self) -> dict[str, Any]:
         return json.loads(self.head.GetAttribute(_SHOWN) or "{}")
@@ -342,10 +387,12 @@ def results_in(scene: Any) -> list[Result]:
 def show_in_slices(result: Result, composite_nodes: Iterable[Any], opacity: float) -> None:
     """Lays a result over its CT in slice views, each given by its vtkMRMLSliceCompositeNode.
 
-    The views' label layer shows the units, with ``opacity`` in 0..1; the foreground holds the numbers, clear.
+    The views' label layer shows the units, or the shades of a map of voxels, with ``opacity`` in 0..1; the foreground
+    holds the numbers, clear.
 
     Raises:
         InvalidRequest: a volume of the result was deleted.
     """
-    volumes = required_node(result.head, "map"), required_node(result.head, "labels"), result.ct
+    seen = required_node(result.head, "shades" if result.has_voxel_map else "labels")
+    volumes = required_node(result.head, "map"), seen, result.ct
     importance_map.lay_over(*volumes, composite_nodes, opacity)

@@ -26,6 +26,8 @@ CLASSES = {
     "chart": "vtkMRMLPlotChartNode",
 }
 """Role -> class of the nodes that a run makes besides the head."""
+VOXEL_CLASSES = {"shades": "vtkMRMLLabelMapVolumeNode", "shade_colours": "vtkMRMLColorTableNode"}
+"""Role -> class of the nodes that a map of voxels needs, too: an empty volume could not be saved."""
 
 
 def title_of(role: str) -> str:
@@ -43,6 +45,8 @@ def title_of(role: str) -> str:
         "raises": _("bars above zero"),
         "lowers": _("bars below zero"),
         "chart": _("chart"),
+        "shades": _("map in shades"),
+        "shade_colours": _("colours of shades"),
     }[role]
 
 
@@ -62,6 +66,19 @@ def make_nodes(scene: Any, ct: Any, name: str) -> Any:
         node_of(head, role).SetAndObserveTransformNodeID(ct.GetTransformNodeID())
     _put_into_folder(scene, ct, head, name)
     return head
+
+
+def add_voxel_nodes(head: Any) -> None:
+    """Makes the nodes that a map of voxels needs, where they are not there yet, beside the others."""
+    scene, hierarchy = head.GetScene(), _hierarchy(head.GetScene())
+    folder, map_node = _folder_of(hierarchy, head), required_node(head, "map")
+    for role, class_name in VOXEL_CLASSES.items():
+        if node_of(head, role) is None:
+            node = _add(scene, class_name, head.GetAttribute(NAME), role)
+            head.SetNodeReferenceID(_reference(role), node.GetID())
+            if folder:
+                _put_under(hierarchy, folder, node)
+    node_of(head, "shades").SetAndObserveTransformNodeID(map_node.GetTransformNodeID())
 
 
 def node_of(head: Any, role: str) -> Any:
@@ -96,7 +113,7 @@ def remove_nodes(head: Any) -> None:
     """Takes the nodes of a run out of the scene, with their display and storage nodes and, once empty, the folder."""
     scene, hierarchy = head.GetScene(), _hierarchy(head.GetScene())
     folder = _folder_of(hierarchy, head)
-    nodes = [node for role in reversed(CLASSES) if (node := node_of(head, role))]
+    nodes = [node for role in reversed([*CLASSES, *VOXEL_CLASSES]) if (node := node_of(head, role))]
     scene.StartState(scene.BatchProcessState)
     try:
         for node in (*nodes, head):
@@ -145,11 +162,15 @@ def _put_into_folder(scene: Any, ct: Any, head: Any, name: str) -> None:
     hierarchy.SetItemAttribute(folder, MARK, "1")
     hierarchy.SetItemExpanded(folder, False)
     for node in (*(node_of(head, role) for role in CLASSES), head):
-        item = hierarchy.GetItemByDataNode(node)
-        if item:
-            hierarchy.SetItemParent(item, folder)
-        else:
-            hierarchy.CreateItem(folder, node)
+        _put_under(hierarchy, folder, node)
+
+
+def _put_under(hierarchy: Any, folder: int, node: Any) -> None:
+    item = hierarchy.GetItemByDataNode(node)
+    if item:
+        hierarchy.SetItemParent(item, folder)
+    else:
+        hierarchy.CreateItem(folder, node)
 
 
 def _folder_of(hierarchy: Any, head: Any) -> int:
@@ -157,6 +178,11 @@ def _folder_of(hierarchy: Any, head: Any) -> int:
     item = hierarchy.GetItemByDataNode(head)
     parent = hierarchy.GetItemParent(item) if item else 0
     return parent if parent and hierarchy.HasItemAttribute(parent, MARK) else 0
+
+
+def remove_node(node: Any) -> None:
+    """Takes a node out of its scene, with its display and storage nodes."""
+    _remove(node.GetScene(), _hierarchy(node.GetScene()), node)
 
 
 def _remove(scene: Any, hierarchy: Any, node: Any) -> None:

@@ -3,6 +3,7 @@
 from typing import Any
 
 from SegExplainGui.scene import importance_map
+from SegExplainGui.scene.preview_map import PreviewMap
 from SegExplainGui.scene.result import Result, results_in, show_in_slices
 from SegExplainGui.scene.result_nodes import composites_in
 
@@ -21,6 +22,13 @@ def bring_to_views(result: Result, scene: Any, *, opacity: float) -> None:
     for other in results_in(scene):
         _set_visible(other, other == result)
     show_in_slices(result, composites_in(scene), opacity)
+
+
+def show_preview(preview: PreviewMap, scene: Any, *, opacity: float) -> None:
+    """Shows a preview and hides the results."""
+    for other in results_in(scene):
+        _set_visible(other, False)
+    preview.lay_over(composites_in(scene), opacity)
 
 
 def _set_visible(result: Result, is_visible: bool) -> None:

@@ -22,11 +22,11 @@ class Answer:
     Attributes:
         target: The explained class.
         quantity: The explained number, one of ``contract.VALUES``.
-        unit: Of all numbers here: "voxels", "ml", "share" or "logit".
+        unit: Of all numbers here: "voxels", "ml", "share", "logit", or "relative" where only ratios mean something.
         values: (n_units,) importances.
         standard_errors: (n_units,); 0 where exact, nan where not known.
         interval_factor: Half width of the 95 % interval over the standard error.
-        empty_value: The explained number with every unit removed; nan while it is not known.
+        empty_value: The explained number with every unit removed; nan where it is not known, or nothing is removed.
         full_value: The explained number of the CT as it is; nan while it is not known.
     """
 
@@ -46,6 +46,11 @@ class Answer:
         widths = np.where(self.standard_errors == 0, 0.0, np.inf)
         widths[known] = self.standard_errors[known] * self.interval_factor
         return widths
+
+    @property
+    def has_errors(self) -> bool:
+        """Whether an error of any importance is known and not 0."""
+        return bool((np.isfinite(self.standard_errors) & (self.standard_errors > 0)).any())
 
     def only_clear(self) -> "Answer":
         """The answer with 0 for each unit whose 95 % interval includes zero: what an interim picture may show."""

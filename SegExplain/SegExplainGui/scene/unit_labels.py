@@ -41,25 +41,36 @@ def read_unit_labels(path: Path, grid: CtGrid) -> UnitLabels:
         InvalidRequest: the file is missing, cannot be read, or holds no unit.
         GeometryMismatch: it does not lie on the CT's voxels.
     """
-    node, storage = slicer.vtkMRMLLabelMapVolumeNode(), slicer.vtkMRMLNRRDStorageNode()
+    labels = read_on_grid(path, grid, slicer.vtkMRMLLabelMapVolumeNode())
+    box = box_of(labels)
+    if box is None or labels.max() > MOST_UNITS:
+        raise InvalidRequest(
+            _("{path} holds {found}.").format(path=path, found=_("no unit") if box is None else labels.max()),
+            _("Expected label values from 1 to {most}. Run the explanation again.").format(most=MOST_UNITS),
+        )
+    return UnitLabels(np.ascontiguousarray(labels[box], dtype=np.uint16), shifted(grid.ijk_to_ras, box))
+
+
+def read_on_grid(path: Path, grid: CtGrid, node: Any) -> NDArray:
+    """(k, j, i) the voxels of a file that the worker wrote on the CT's grid.
+
+    Args:
+        path: An NRRD file.
+        grid: The CT's.
+        node: vtkMRMLScalarVolumeNode or vtkMRMLLabelMapVolumeNode in no scene, to read with.
+
+    Raises:
+        InvalidRequest: the file is missing or cannot be read.
+        GeometryMismatch: it does not lie on the CT's voxels.
+    """
+    storage = slicer.vtkMRMLNRRDStorageNode()
     storage.SetFileName(str(path))
     image = node.GetImageData() if path.is_file() and storage.ReadData(node) else None
     if image is None:
-        raise InvalidRequest(
-            _("{path} cannot be read as a label map.").format(path=path), _("Run the explanation again.")
-        )
-    labels = voxels_of(node)
-    _require_same_grid(path, labels.shape, axes_of(node), grid)
-    low, high = _bounds(labels)
-    if not (high > low).all() or labels.max() > MOST_UNITS:
-        raise InvalidRequest(
-            _("{path} holds {found}.").format(path=path, found=_("no unit") if not labels.any() else labels.max()),
-            _("Expected label values from 1 to {most}. Run the explanation again.").format(most=MOST_UNITS),
-        )
-    box = tuple(slice(first, last) for first, last in zip(low, high))
-    ijk_to_ras = grid.ijk_to_ras.copy()
-    ijk_to_ras[:3, 3] += ijk_to_ras[:3, :3] @ low[::-1]
-    return UnitLabels(np.ascontiguousarray(labels[box], dtype=np.uint16), ijk_to_ras)
+        raise InvalidRequest(_("{path} cannot be read as an image.").format(path=path), _("Run the explanation again."))
+    voxels = voxels_of(node)
+    _require_same_grid(path, voxels.shape, axes_of(node), grid)
+    return voxels
 
 
 def voxels_of(node: Any) -> NDArray:
@@ -111,12 +122,24 @@ def inner_voxel(labels: NDArray, unit_id: int, axes_mm: NDArray) -> NDArray[np.i
     return ijk[distances.argmin()]
 
 
-def _bounds(labels: NDArray) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """First and one past the last index (k, j, i) of all labels; both 0 when there is none."""
-    along_k = np.asarray(labels.any(axis=0))
-    planes = labels.reshape(len(labels), -1).any(axis=1), along_k.any(axis=1), along_k.any(axis=0)
-    ends = [(found[0], found[-1] + 1) if (found := np.flatnonzero(plane)).size else (0, 0) for plane in planes]
-    return np.array([low for low, _high in ends]), np.array([high for _low, high in ends])
+def box_of(voxels: NDArray) -> tuple[slice, slice, slice] | None:
+    """Where voxels (k, j, i) are not zero; None when all are."""
+    along_k = np.asarray(voxels.any(axis=0))
+    found = [
+        np.flatnonzero(plane)
+        for plane in (voxels.reshape(len(voxels), -1).any(axis=1), along_k.any(axis=1), along_k.any(axis=0))
+    ]
+    if not found[0].size:
+        return None
+    k, j, i = (slice(int(places[0]), int(places[-1]) + 1) for places in found)
+    return k, j, i
+
+
+def shifted(ijk_to_ras: NDArray, box: tuple[slice, ...]) -> NDArray[np.float64]:
+    """(4, 4) index (i, j, k, 1) in a box (k, j, i) of a grid -> RAS in mm."""
+    moved = np.array(ijk_to_ras, dtype=np.float64)
+    moved[:3, 3] += moved[:3, :3] @ [part.start for part in reversed(box)]
+    return moved
 
 
 def _require_same_grid(path: Path, shape_kji: tuple[int, ...], ijk_to_ras: NDArray, grid: CtGrid) -> None:
@@ -125,6 +148,6 @@ def _require_same_grid(path: Path, shape_kji: tuple[int, ...], ijk_to_ras: NDArr
     # A hundredth of a voxel: single precision in a header is far below, another grid far above.
     if shape_kji != tuple(grid.shape_kji) or apart_mm > 0.01 * grid.spacing_ijk_mm.min():
         raise GeometryMismatch(
-            _("The units in {path} do not lie on the voxels of the CT.").format(path=path),
+            _("{path} does not lie on the voxels of the CT.").format(path=path),
             _("The CT has changed since the explanation began, or another one is chosen. Choose the CT explained."),
         )

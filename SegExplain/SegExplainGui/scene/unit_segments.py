@@ -13,10 +13,10 @@ from slicer.i18n import tr as _
 from vtk import vtkStringArray
 from vtk.util.numpy_support import vtk_to_numpy
 
+from SegExplainGui.scene.colour_scale import ColourScale
 from SegExplainGui.scene.unit_answers import Answer, UnitAnswers
 from SegExplainGui.scene.unit_labels import present_labels, voxels_of
 from SegExplainLib.contract import InvalidRequest
-from SegExplainLib.report.colours import diverging_rgb
 
 LABELMAP = "Binary labelmap"
 DIMMED, FULL = 0.25, 1.0
@@ -67,10 +67,10 @@ def prepare_strongest(segmentation: Any) -> None:
     display.SetSliceIntersectionThickness(2)
 
 
-def describe_units(segmentation: Any, units: UnitAnswers, answer: Answer, limit: float) -> None:
+def describe_units(segmentation: Any, units: UnitAnswers, answer: Answer, scale: ColourScale) -> None:
     """Gives the segments names, colours and tags, and the order of importance."""
     segments = segmentation.GetSegmentation()
-    colours = diverging_rgb(answer.values, limit=limit)
+    colours = scale.rgb(answer.values)
     was_modifying = segmentation.StartModify()
     for unit_id in unit_ids(segmentation):
         place, segment = units.place_of(unit_id), segments.GetSegment(segment_id(unit_id))

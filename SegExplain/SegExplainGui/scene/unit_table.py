@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from slicer.i18n import tr as _
 from vtk import vtkTable
 
+from SegExplainGui.scene.colour_scale import ColourScale
 from SegExplainGui.scene.quantity_words import short_name, unit_label
 from SegExplainGui.scene.stored_answers import number_column, text_column
 from SegExplainGui.scene.unit_answers import Answer, UnitAnswers
@@ -19,8 +20,8 @@ UNIT, RAISES, LOWERS = "unit", "raises", "lowers"
 def fill_table(node: Any, units: UnitAnswers, answer: Answer) -> None:
     """Writes all units into a vtkMRMLTableNode, the strongest first; numbers have the digits that their error supports.
 
-    Columns: rank, unit, importance, standard_error, low_95, high_95, volume_ml, id. All but the unit's name are
-    numbers, so that a view sorts them.
+    Columns: rank, unit, importance, standard_error, low_95, high_95, volume_ml, id; without the three of the error
+    where no error is told. All but the unit's name are numbers, so that a view sorts them.
     """
     order, half_widths = answer.order, answer.half_widths
     decimals = [_decimals(answer.values[place], half_widths[place]) for place in order]
@@ -28,14 +29,17 @@ def fill_table(node: Any, units: UnitAnswers, answer: Answer) -> None:
     def readable(values: NDArray) -> NDArray[np.float64]:
         return np.array([round(float(value), places) for value, places in zip(values[order], decimals)])
 
-    table = vtkTable()
+    errors = {
+        "standard_error": answer.standard_errors,
+        "low_95": answer.values - half_widths,
+        "high_95": answer.values + half_widths,
+    }
+    table, is_told = vtkTable(), np.isfinite(answer.standard_errors).any()
     for column in (
         number_column("rank", np.arange(1, len(order) + 1, dtype=np.int32)),
         text_column(UNIT, [units.names[place] for place in order]),
         number_column("importance", readable(answer.values)),
-        number_column("standard_error", readable(answer.standard_errors)),
-        number_column("low_95", readable(answer.values - half_widths)),
-        number_column("high_95", readable(answer.values + half_widths)),
+        *(number_column(name, readable(values)) for name, values in errors.items() if is_told),
         number_column("volume_ml", np.round(units.volumes_ml[order], 1)),
         number_column("id", units.ids[order].astype(np.int32)),
     ):
@@ -45,7 +49,7 @@ def fill_table(node: Any, units: UnitAnswers, answer: Answer) -> None:
     node.SetUseColumnTitleAsColumnHeader(True)
     for name, title in _titles().items():
         node.SetColumnTitle(name, title)
-    for name in ("importance", "standard_error", "low_95", "high_95"):
+    for name in ("importance", *errors):
         node.SetColumnUnitLabel(name, unit_label(answer.unit))
     node.SetDescription(_("Importance of each unit for {target}, {quantity}").format(**_words(answer)))
     node.EndModify(was_modifying)
@@ -62,6 +66,11 @@ def prepare_chart(chart: Any, raises: Any, lowers: Any, bars: Any) -> None:
         chart.AddAndObservePlotSeriesNodeID(series.GetID())
     chart.SetXAxisTitle(_("Rank of the unit, as in the table"))
     chart.SetLegendVisibility(False)  # the colours say what the side of the axis says already
+
+
+def colour_bars(raises: Any, scale: ColourScale) -> None:
+    """Gives the bars above zero red where a sign speaks, else the middle of the scale."""
+    raises.SetColor(*scale.rgb(scale.limit if scale.is_signed else scale.limit / 2))
 
 
 def fill_bars(bars: Any, chart: Any, units: UnitAnswers, answer: Answer, places: NDArray) -> None:

@@ -70,6 +70,10 @@ class ResultView:
             self._bring_to_views()
         self._show_chosen()
 
+    def show_again(self) -> None:
+        """Brings the chosen result back into the views, from which something else has gone."""
+        self._bring_to_views()
+
     def _show_results(self, results: list[ShownResult], chosen: ShownResult | None) -> None:
         self._results = results
         at = results.index(chosen) if chosen in results else 0
@@ -115,14 +119,28 @@ class ResultView:
             self._shown = wanted
             result.show(cls, quantity, top_k=top_k, sign=sign, opacity=opacity)
             if is_other_answer:
-                self._table.show(result.rows(cls, quantity), unit_of_value=result.unit_of_value(cls, quantity))
+                self._show_answer(result, cls, quantity)
             self._say("\n".join(result.sentences))
             self._show_segmentation(result.segmentation)
             self._export.refresh()
 
+    def _show_answer(self, result: ShownResult, cls: str, quantity: str) -> None:
+        scale = result.scale(cls, quantity)
+        self._table.show(
+            result.rows(cls, quantity),
+            unit_of_value=result.unit_of_value(cls, quantity),
+            scale=scale,
+            has_errors=not result.has_voxel_map,
+        )
+        for widget in (self._ui.signLabel, self._ui.signSelector):
+            widget.enabled = scale.is_signed
+        n_answers = sum(len(quantities) for quantities in self._answers.values())
+        for widget in (self._ui.shownClassSelector, self._ui.shownValueSelector):
+            widget.enabled = n_answers > 1
+
     def _show_nothing(self) -> None:
         self._shown = None
-        self._table.show([], unit_of_value="")
+        self._table.clear()
         self._say("" if self._results else _("There is no explanation in this scene yet."))
         self._show_segmentation(None)
 

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from slicer.i18n import tr as _
 
-from SegExplainGui.services import Failure, ModelUse, Services, ShownResult
+from SegExplainGui.services import PREVIEW, Failure, ModelUse, Services, ShownResult
 from SegExplainGui.views.message import MessageView
 from SegExplainGui.views.wording import duration, stage_words
 from SegExplainLib.contract import Event
@@ -33,12 +33,13 @@ class RunView:
         on_result: Callable[[ShownResult], None],
         on_change: Callable[[], None],
         on_missing: Callable[[Failure], None],
+        on_preview: Callable[[bool], None],
     ) -> None:
         self.is_running = False
         self._ui, self._services, self._message = ui, services, message
         self._on_start, self._on_result, self._on_change = on_start, on_result, on_change
-        self._on_missing = on_missing
-        self._has_result = False
+        self._on_missing, self._on_preview = on_missing, on_preview
+        self._has_result, self._has_preview = False, False
         self._stage = ""
         ui.explainButton.connect("clicked()", self._on_click)
 
@@ -65,7 +66,7 @@ class RunView:
             self._services.explain(
                 parameters, use, on_event=self._on_event, on_result=self._on_answer, on_end=self._on_end
             )
-            self._has_result = False
+            self._has_result, self._has_preview = False, False
             self._show_running(True)
             self._on_event(Event(event="stage", stage="start"))
             self._on_change()
@@ -77,6 +78,9 @@ class RunView:
             self._stage = event.stage
             self._ui.progressBar.setRange(0, 0)
             self._say(stage_words(event.stage))
+        elif event.event == "partial" and event.message == PREVIEW:
+            self._has_preview = True
+            self._on_preview(True)
         elif event.event == "progress" and event.total > 0:
             self._ui.progressBar.setRange(0, BAR_STEPS)
             self._ui.progressBar.value = round(BAR_STEPS * min(event.done, event.total) / event.total)
@@ -90,12 +94,20 @@ class RunView:
             parts.append(_("error {error} %").format(error=f"{100 * event.error:.2g}"))
         return ", ".join(parts)
 
+    def _say(self, text: str) -> None:
+        """Also what the views show, as long as it is not the answer."""
+        is_preview = self._has_preview and not self._has_result
+        note = _("Shown meanwhile: a Seg-Grad-CAM preview, which is not the answer.")
+        self._ui.progressLabel.text = f"{text}\n{note}" if is_preview else text
+
     def _on_answer(self, result: ShownResult) -> None:
         self._has_result = True
         self._on_result(result)
 
     def _on_end(self, failure: Failure | None) -> None:
         self._show_running(False)
+        if self._has_preview and not self._has_result:
+            self._on_preview(False)
         if failure is not None and failure.kind == "Cancelled":
             is_kept = self._has_result and bool(self._services.results())
             kept = [_("What was found so far is shown under Result.")] if is_kept else []
@@ -117,6 +129,3 @@ class RunView:
         )
         ui.progressBar.setVisible(is_running)
         ui.progressLabel.setVisible(is_running)
-
-    def _say(self, text: str) -> None:
-        self._ui.progressLabel.text = text

@@ -9,7 +9,6 @@ from slicer.i18n import tr as _
 
 from SegExplainGui.services import UnitRow
 from SegExplainGui.views.wording import value_unit_words
-from SegExplainLib.report.colours import diverging_rgb, symmetric_limit
 
 SWATCH_PX = 12
 RIGHT_MIDDLE = 0x0082  # Qt::AlignRight | Qt::AlignVCenter as a number: not every PythonQt takes combined flags
@@ -22,6 +21,8 @@ class UnitsView:
     def __init__(self, table: Any, *, on_pick: Callable[[int | None], None]) -> None:
         self._table, self._on_pick = table, on_pick
         self._rows: list[UnitRow] = []
+        self._scale: Any = None
+        self._has_errors = False
         self._column = IMPORTANCE
         header = table.horizontalHeader()
         header.setSectionResizeMode(NAME, qt.QHeaderView.Stretch)
@@ -37,10 +38,17 @@ class UnitsView:
         chosen = self._table.selectedItems()
         return self._rows[chosen[0].row()].id if chosen else None
 
-    def show(self, rows: Sequence[UnitRow], *, unit_of_value: str) -> None:
-        """Shows other rows; the chosen unit stays chosen, and nobody is told."""
+    def show(self, rows: Sequence[UnitRow], *, unit_of_value: str, scale: Any, has_errors: bool) -> None:
+        """Shows other rows; the chosen unit stays chosen, and nobody is told.
+
+        Args:
+            rows: One for each unit.
+            unit_of_value: Of the importances.
+            scale: Colours of the importances, as `ShownResult.scale` gives them.
+            has_errors: Whether an error that is not known is one that will come.
+        """
         picked = self.picked
-        self._rows = list(rows)
+        self._rows, self._scale, self._has_errors = list(rows), scale, has_errors
         words = value_unit_words(unit_of_value)
         self._table.horizontalHeaderItem(NAME).setText(_("Unit"))
         self._table.horizontalHeaderItem(IMPORTANCE).setText(
@@ -49,20 +57,23 @@ class UnitsView:
         self._table.horizontalHeaderItem(VOLUME).setText(_("ml"))
         self._draw(picked)
 
+    def clear(self) -> None:
+        """Shows no rows."""
+        self.show([], unit_of_value="", scale=None, has_errors=False)
+
     def _sort_by(self, column: int) -> None:
         self._column = column
         self._draw(self.picked)
 
     def _draw(self, picked: int | None) -> None:
         self._rows.sort(key=self._sort_key)
-        limit = symmetric_limit([row.importance for row in self._rows] or [0.0])
-        decimals = _decimals(limit)
+        decimals = _decimals(self._scale.limit if self._scale is not None else 1.0)
         was = self._table.blockSignals(True)
         self._table.setRowCount(len(self._rows))
         for at, row in enumerate(self._rows):
-            name = qt.QTableWidgetItem(_swatch(row.importance, limit), row.name)
+            name = qt.QTableWidgetItem(_swatch(self._scale.rgb(row.importance)), row.name)
             name.setToolTip(row.name)
-            importance = qt.QTableWidgetItem(_value_words(row, decimals))
+            importance = qt.QTableWidgetItem(self._value_words(row, decimals))
             volume = qt.QTableWidgetItem(f"{row.volume_ml:,.1f}")
             for cell in (importance, volume):
                 cell.setData(qt.Qt.TextAlignmentRole, RIGHT_MIDDLE)
@@ -80,6 +91,14 @@ class UnitsView:
         strength = row.volume_ml if self._column == VOLUME else abs(row.importance)
         return (-strength if math.isfinite(strength) else 0.0, row.id)
 
+    def _value_words(self, row: UnitRow, decimals: int) -> str:
+        sign = "+" if self._scale.is_signed else ""
+        value = f"{row.importance:{sign},.{decimals}f}".replace("-", "\u2212")
+        if row.standard_error == 0 or not (self._has_errors or math.isfinite(row.standard_error)):
+            return value
+        error = f"{row.standard_error:,.{decimals}f}" if math.isfinite(row.standard_error) else "?"
+        return f"{value} ± {error}"
+
     def _on_selection(self) -> None:
         self._on_pick(self.picked)
 
@@ -93,16 +112,8 @@ def _decimals(limit: float) -> int:
     return min(8, max(0, 2 - math.floor(math.log10(limit))))
 
 
-def _value_words(row: UnitRow, decimals: int) -> str:
-    value = f"{row.importance:+,.{decimals}f}".replace("-", "\u2212")
-    if row.standard_error == 0:
-        return value
-    error = f"{row.standard_error:,.{decimals}f}" if math.isfinite(row.standard_error) else "?"
-    return f"{value} ± {error}"
-
-
-def _swatch(importance: float, limit: float) -> Any:
-    red, green, blue = (round(255 * float(channel)) for channel in diverging_rgb(importance, limit=limit))
+def _swatch(rgb: Any) -> Any:
+    red, green, blue = (round(255 * float(channel)) for channel in rgb)
     pixmap = qt.QPixmap(SWATCH_PX, SWATCH_PX)
     pixmap.fill(qt.QColor(red, green, blue))
     icon = qt.QIcon(pixmap)

@@ -49,11 +49,15 @@ def stage_words(stage: str) -> str:
         "start": _("Starting"),
         "load model": _("Opening the network"),
         "read CT": _("Reading the CT"),
+        "find organs": _("Finding the organs"),
         "find region": _("Finding the region"),
         "choose units": _("Dividing the CT into units"),
         "predict": _("Running the network on the CT"),
-        "run unperturbed tiles": _("Running the network, nothing removed"),
+        "run unperturbed tiles": _("Running the network on the unchanged CT"),
+        "remove units": _("Preparing the baseline"),
+        "show preview": _("Preparing a preview"),
         "evaluate coalitions": _("Trying combinations of units"),
+        "take gradients": _("Following the network back"),
         "write results": _("Writing the results"),
     }
     return words.get(stage, stage[:1].upper() + stage[1:])
@@ -61,4 +65,5 @@ def stage_words(stage: str) -> str:
 
 def value_unit_words(unit: str) -> str:
     """The unit of an importance, for a heading; empty for a share, which has none."""
-    return {"voxels": _("voxels"), "ml": _("ml"), "logit": _("logit")}.get(unit, "")
+    known = {"voxels": _("voxels"), "ml": _("ml"), "logit": _("logit"), "relative": _("relative")}
+    return known.get(unit, "")

@@ -109,6 +109,37 @@ class qMRMLNodeComboBox(_NodeChoice):
     pass
 
 
+class qMRMLCheckableNodeComboBox(_NodeChoice):
+    """Several nodes, each checked or not."""
+
+    SIGNATURES = ("checkedNodesChanged()",)
+    checkedNodesChanged = QtCore.Signal()
+
+    def __init__(self, parent: Any = None) -> None:
+        super().__init__(parent)
+        self._checked: set[Any] = set()
+
+    def checkedNodes(self) -> list[Any]:
+        return [node for node in self.nodes() if node in self._checked]
+
+    def check(self, node: Any) -> None:
+        self._set(self._checked | {node})
+
+    def uncheck(self, node: Any) -> None:
+        self._set(self._checked - {node})
+
+    def _set(self, checked: set[Any]) -> None:
+        is_new, self._checked = checked != self._checked, checked
+        self._fill()
+        if is_new:
+            self.checkedNodesChanged.emit()
+
+    def _fill(self) -> None:
+        checked = self.checkedNodes() if hasattr(self, "_checked") else []
+        self._combo.clear()
+        self._combo.addItem(", ".join(node.GetName() for node in checked))
+
+
 class qMRMLSegmentSelectorWidget(_NodeChoice):
     """A segmentation, and below it one of its segments."""
 
