@@ -79,9 +79,10 @@ class RankedRegions:
     """What an attribution looks like when it is told region by region.
 
     Attributes:
-        heat_map: float32 (k, j, i), for each voxel the mean attribution of the region that covered it first.
+        heat_map: float32 (k, j, i), for each voxel the mean attribution of the region that covered it first; where none
+            did, of what else was left over of its segment in the first label volume. 0 in no segment.
         order: int32 (k, j, i), 1 in the region with the largest mean, then 2, ...; equal ones as they were covered.
-            What no region covered has the last number, and its own mean as heat. Both are 0 in no segment.
+            All that no region covered has the last number. 0 in no segment.
     """
 
     heat_map: NDArray[np.float32]
@@ -104,8 +105,9 @@ def ranked_regions(
 
     Reproduced from the authors' code (PAIR, ``saliency.core.XRAI``): the mean over newly covered voxels as gain; a
     segment that would add too little is left for good (their ``min_pixel_diff``, 50 pixels); all is covered, whatever
-    the sign of the gain (their area threshold of 1); what is left over has its mean; regions are numbered by falling
-    gain. Our own: a volume in mm3 instead of a number of pixels, and no value for voxels in no segment.
+    the sign of the gain (their area threshold of 1); regions are numbered by falling gain. Our own: a volume in mm3
+    instead of a number of pixels; no value for voxels in no segment; and what is left over keeps the mean of its own
+    surroundings, where theirs has one mean over all of it, which carries the heat of one place to all others.
 
     Args:
         attribution: (k, j, i).
@@ -132,12 +134,17 @@ def ranked_regions(
         heat[covered], turn[covered] = gain, len(gains)
         gains.append(gain)
     is_left = turn < 0
-    if is_left.any():
-        heat[is_left] = values[is_left].mean()
+    heat[is_left] = _means_at_home(values[is_left], segments.at_voxels[:, is_left])
     ranks = np.empty(len(gains) + 1, dtype=np.int32)
     ranks[np.argsort(-np.array(gains), kind="stable")] = np.arange(1, len(gains) + 1)
     ranks[-1] = len(gains) + 1  # turn -1: what is left over
     return RankedRegions(_on_grid(heat, segments, np.float32), _on_grid(ranks[turn], segments, np.int32))
+
+
+def _means_at_home(values: NDArray[np.float64], at_voxels: NDArray[np.int32]) -> NDArray[np.float64]:
+    """(n,) for each voxel the mean over those that share its segment of the first volume that has one there."""
+    _, home = np.unique(at_voxels.min(axis=0), return_inverse=True)  # numbers ascend with the volumes
+    return (np.bincount(home, values) / np.bincount(home))[home]
 
 
 def _best_first(segments: Segments, values: NDArray[np.float64], *, least_voxels: int) -> Iterator[Region]:

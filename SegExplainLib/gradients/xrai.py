@@ -86,8 +86,8 @@ def _segments(score: StitchedScore, partition: PlayerPartition, *, with_units: b
     reach = score.network.reach
     units = partition.labels[reach]
     grid = partition.grid.cropped(tuple(axis.start for axis in reach), score.network.reach_shape)
-    volumes = [units] if with_units else []
+    volumes = []
     for volume in oversegmentations(score.image.numpy(), within=units > 0, grid=grid):
         score.network.on_tile()  # seconds have passed: somebody may wish to stop
         volumes.append(volume)
-    return Segments.of(volumes)
+    return Segments.of([*volumes, units] if with_units else volumes)

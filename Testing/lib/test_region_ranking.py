@@ -54,7 +54,10 @@ def test_the_ranking_is_that_of_the_published_algorithm(seed, least_voxels, kind
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("seed", range(5))
 def test_the_ranking_is_that_of_the_authors_code(seed, kind, is_fast):
-    """PAIR's package is no requirement of the tests: where it is missing, the literal oracle stands for it."""
+    """Up to what is left over, where only the sum is theirs.
+
+    PAIR's package is no requirement of the tests: where it is missing, the literal oracle stands for it.
+    """
     authors = pytest.importorskip("saliency.core").XRAI
     attribution, volumes = random_case(seed, shape=(1, 17, 19), kind=kind, with_holes=False)
     masks = [mask[0] for mask in masks_of(volumes)]
@@ -62,7 +65,17 @@ def test_the_ranking_is_that_of_the_authors_code(seed, kind, is_fast):
     heat, order = theirs(attr=attribution[0].astype(np.float64), segs=masks, min_pixel_diff=5)
     found = ranked(attribution, volumes, least_voxels=5, is_fast=is_fast)
     assert_array_equal(found.order[0], order)
-    assert_allclose(found.heat_map[0], heat, rtol=1e-6, atol=1e-7)
+    left = order == order.max()
+    assert_allclose(found.heat_map[0][~left], heat[~left], rtol=1e-6, atol=1e-7)
+    assert found.heat_map[0][left].sum() == pytest.approx(heat[left].sum(), rel=1e-5, abs=1e-5)
+
+
+def test_what_is_left_over_in_one_place_does_not_heat_another():
+    attribution = np.array([[[-9.0, 2.0, 2.0, 2.0, 1.0, 1.0, 1.0, -5.0]]])
+    volumes = [np.array([[[1, 1, 1, 1, 2, 2, 2, 2]]]), np.array([[[0, 1, 1, 1, 2, 2, 2, 0]]])]
+    found = ranked(attribution, volumes, least_voxels=3)
+    assert_array_equal(found.heat_map, attribution)
+    assert_array_equal(found.order[0, 0], [3, 1, 1, 1, 2, 2, 2, 3])
 
 
 def test_a_segment_whose_rest_gets_better_moves_up():
@@ -97,7 +110,7 @@ def test_what_is_too_small_is_measured_in_mm3():
     given = {"voxel_volume_mm3": 27.0}
     found = ranked_regions(attribution, Segments.of(volumes), least_mm3=28.0, **given)
     assert_array_equal(found.order[0, 0], [2, 1, 1, 1])
-    assert found.heat_map[0, 0, 0] == 9.0  # the mean of what is left over
+    assert found.heat_map[0, 0, 0] == 9.0  # its own mean
     found = ranked_regions(attribution, Segments.of(volumes), least_mm3=27.0, **given)
     assert_array_equal(found.order[0, 0], [1, 2, 2, 2])
 

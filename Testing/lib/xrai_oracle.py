@@ -1,4 +1,7 @@
-"""XRAI's ranking as published, slow and literal: one mask for each segment, every mean taken anew in every round."""
+"""XRAI's ranking as published, slow and literal: one mask for each segment, every mean taken anew in every round.
+
+What no region covers is ours: its voxels have the mean over those of them that share the first mask that holds them.
+"""
 
 import numpy as np
 
@@ -18,8 +21,11 @@ def literal_ranking(attribution, masks, *, least_voxels, is_fast=False):
     for number, (region, gain) in enumerate(sorted(found, key=lambda pair: -pair[1]), start=1):
         heat[region], order[region] = gain, number
     left = everywhere & ~covered
-    if left.any():
-        heat[left], order[left] = attribution[left].mean(), len(found) + 1
+    order[left] = len(found) + 1
+    for mask in masks:
+        if (mask & left).any():
+            heat[mask & left] = attribution[mask & left].mean()
+        left &= ~mask
     return heat, order
 
 
