@@ -4,11 +4,14 @@ Every method streams and has one form:
 
     method(score, partition, *, baselines, budget, tolerance, seed) -> Iterator[VoxelEstimate]
 
+Those that take many gradients also have ``memory``, from which an interrupted run goes on.
+
 Read in this order:
 
     tile_graph                 one tile with its graph, and why a network may have none
     backward                   the whole sliding window as one differentiable network, at one tile's memory
     stitched_score             the explained number as a function of the network's input
+    memory                     the sums so far, for a run that is interrupted
     voxel_estimate             what an answer is, and when to stop
     saliency                   saliency, input_x_gradient
     integrated_gradients       along a straight path from each baseline

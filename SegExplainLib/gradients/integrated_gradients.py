@@ -1,14 +1,14 @@
 """Integrated gradients, with steps where the number changes, halved until the map adds up and has settled."""
 
 import math
-from collections.abc import Iterator, Sequence
-from itertools import pairwise
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from SegExplainLib.contract import InvalidRequest
+from SegExplainLib.gradients.memory import Memory, remember
 from SegExplainLib.gradients.stitched_score import StitchedScore
 from SegExplainLib.gradients.voxel_estimate import VoxelEstimate, require_baselines
 from SegExplainLib.players.partition import PlayerPartition
@@ -25,6 +25,7 @@ def integrated_gradients(
     budget: int = 129,
     tolerance: float = 0.05,
     seed: int = 0,
+    memory: Memory | None = None,
 ) -> Iterator[VoxelEstimate]:
     """The gradient along the straight path from a baseline to the CT, times their difference, mean over baselines.
 
@@ -43,6 +44,7 @@ def integrated_gradients(
         budget: Most gradients; with m baselines s steps cost 1 + m s, and m (``N_STEPS`` - 1) forward runs to begin.
         tolerance: As above; 0 spends the budget.
         seed: Is told in the estimate; nothing is drawn.
+        memory: Of an interrupted run with the same baselines, to go on from; keeps the sums of this one.
 
     Raises:
         InvalidRequest: there is no baseline, or the budget does not pay for two steps from each.
@@ -58,14 +60,21 @@ def integrated_gradients(
             f"the budget is {budget}.",
             "Raise --budget.",
         )
-    _, full_gradient = score.gradient(score.image)
-    paths = [_Path(score, score.cut(baseline), full_gradient, n_steps=n_steps) for baseline in baselines]
+    memory = {} if memory is None else memory
+    paths = [_Path(score, score.cut(baseline), memory, number=n) for n, baseline in enumerate(baselines)]
+    if not memory:
+        _, full_gradient = score.gradient(score.image)
+        remember(memory, _merged(path.begun(full_gradient) for path in paths))
+    for path in paths:
+        path.cut(n_steps)
     empty_value = float(np.mean([path.empty_value for path in paths]))
-    n_gradients, values = 1 + len(paths) * n_steps, None
     while True:
-        voxel_map = score.on_grid(torch.stack([path.voxel_map for path in paths]).mean(0))
-        last, values = values, partition.pooled(voxel_map)
-        moves = np.full(len(values), math.inf) if last is None else np.abs(values - last)
+        for path in paths:
+            path.take_gradients()
+        n_gradients = 1 + sum(path.n_steps for path in paths)
+        voxel_map = score.on_grid(torch.from_numpy(np.mean([path.voxel_map for path in paths], axis=0)))
+        values = partition.pooled(voxel_map)
+        moves = np.abs(values - memory.get("values", math.inf))
         is_settled = moves.max() <= tolerance * np.ptp(values) and all(path.gap <= tolerance for path in paths)
         reason = "budget" if 2 * n_gradients - 1 > budget else None
         if tolerance > 0.0 and is_settled:
@@ -83,62 +92,106 @@ def integrated_gradients(
         )
         if reason is not None:
             return
-        for path in paths:
-            path.halve_steps()
-        n_gradients = 2 * n_gradients - 1
+        memory.update({"values": values} | _merged(path.halved() for path in paths))
+
+
+def _merged(parts: Iterable[Memory]) -> Memory:
+    """All of them in one, so that they are remembered together."""
+    return {name: array for part in parts for name, array in part.items()}
 
 
 class _Path:
-    """The integral from one baseline.
+    """The integral from one baseline. All that it knows lies in the memory, under its number:
 
-    Attributes:
-        empty_value: The explained number at the baseline.
-        voxel_map: float64 (k, j, i) of the reach.
+    map: float64 (k, j, i) of the reach, the integral as far as gradients have been taken.
+    ends: float64 (n_steps + 1,), of the steps, from 0 to 1.
+    numbers: float64, the explained number at the ends; after those, once the steps are cut, wherever else it was met.
+    todo: float64, the ends whose gradients are still to be taken; nothing until the steps are cut.
     """
 
-    def __init__(self, score: StitchedScore, start: torch.Tensor, full_gradient: torch.Tensor, *, n_steps: int) -> None:
+    def __init__(self, score: StitchedScore, start: torch.Tensor, memory: Memory, *, number: int) -> None:
         self._score = score
         self._start = start
         self._difference = score.image - start
-        self.empty_value = score.value(start)
-        self._values = {0.0: self.empty_value, 1.0: score.full_value}
-        self._ends = self._cuts(n_steps)
-        lengths = np.diff(self._ends)
-        self.voxel_map = self._share(full_gradient) * (lengths[-1] / 2)
-        for place, weight in zip(self._ends, (lengths + np.concatenate([[0.0], lengths[:-1]])) / 2, strict=False):
-            self._add(place, weight)
+        self._memory = memory
+        self._prefix = f"path {number} "
 
-    def halve_steps(self) -> None:
-        """Takes the gradient in the middle of every step."""
-        self.voxel_map *= 0.5
-        lengths = np.diff(self._ends)
-        middles = [end + length / 2 for end, length in zip(self._ends, lengths, strict=False)]
-        for middle, length in zip(middles, lengths, strict=True):
-            self._add(middle, length / 2)
-        self._ends = sorted([*self._ends, *middles])
+    def begun(self, full_gradient: torch.Tensor) -> Memory:
+        """To be remembered: the CT's own share, before the length of its step is known."""
+        return self._named(map=self._share(full_gradient))
+
+    def cut(self, n_steps: int) -> None:
+        """Cuts the path into steps: the one that is longest, in length and change of the number, is halved next."""
+        if self._has("todo"):
+            return
+        if not self._has("ends"):
+            numbers = np.array([self._score.value(self._start), self._score.full_value])
+            self._memory.update(self._named(ends=np.array([0.0, 1.0]), numbers=numbers))
+        while self.n_steps < n_steps:
+            ends, numbers = self._known("ends"), self._known("numbers")
+            sizes = np.diff(ends) + np.abs(np.diff(numbers)) / (np.ptp(numbers) or 1.0)
+            after = int(np.argmax(sizes)) + 1
+            middle = float(ends[after - 1 : after + 1].mean())
+            number = self._score.value(self._at(middle))
+            numbers = np.insert(numbers, after, number)
+            self._memory.update(self._named(ends=np.insert(ends, after, middle), numbers=numbers))
+        ends = self._known("ends")
+        self._memory.update(self._named(map=self.voxel_map * ((1.0 - ends[-2]) / 2), todo=ends[:-1]))
+
+    def take_gradients(self) -> None:
+        """Takes those that are still to be taken, by the trapezoid rule."""
+        while len(self._known("todo")):
+            place, ends = float(self._known("todo")[0]), self._known("ends")
+            n = int(np.searchsorted(ends, place))
+            weight = (ends[n + 1] - ends[max(n - 1, 0)]) / 2
+            number, gradient = self._score.gradient(self._at(place))
+            sums = self._named(
+                map=self.voxel_map + weight * self._share(gradient),
+                numbers=np.append(self._known("numbers"), number),
+                todo=self._known("todo")[1:],
+            )
+            remember(self._memory, sums)
+
+    def halved(self) -> Memory:
+        """To be remembered: every step becomes two, with a gradient to be taken between them."""
+        ends = self._known("ends")
+        middles = (ends[:-1] + ends[1:]) / 2
+        return self._named(map=self.voxel_map / 2, ends=np.sort(np.append(ends, middles)), todo=middles)
+
+    @property
+    def voxel_map(self) -> NDArray[np.float64]:
+        """float64 (k, j, i) of the reach."""
+        return self._known("map")
+
+    @property
+    def n_steps(self) -> int:
+        """Each of them costs a gradient."""
+        return len(self._known("ends")) - 1
+
+    @property
+    def empty_value(self) -> float:
+        """The explained number at the baseline."""
+        return float(self._known("numbers")[0])
 
     @property
     def gap(self) -> float:
         """How far the map is from adding up, over the range of the number along the path; 0 where that is constant."""
         gap = abs(float(self.voxel_map.sum()) - (self._score.full_value - self.empty_value))
-        spread = max(self._values.values()) - min(self._values.values())
+        spread = float(np.ptp(self._known("numbers")))
         return gap / spread if spread > 0.0 else (math.inf if gap > 0.0 else 0.0)
 
-    def _cuts(self, n_steps: int) -> list[float]:
-        """Ends of steps from 0 to 1: the one that is longest, in length and change of the number, is halved next."""
-        values, ends = self._values, [0.0, 1.0]
-        while len(ends) <= n_steps:
-            spread = (max(values.values()) - min(values.values())) or 1.0
-            sizes = [c - a + abs(values[c] - values[a]) / spread for a, c in pairwise(ends)]
-            longest = int(np.argmax(sizes))
-            middle = (ends[longest] + ends[longest + 1]) / 2
-            values[middle] = self._score.value(self._start + middle * self._difference)
-            ends.insert(longest + 1, middle)
-        return ends
+    def _at(self, place: float) -> torch.Tensor:
+        return self._start + place * self._difference
 
-    def _add(self, place: float, weight: float) -> None:
-        self._values[place], gradient = self._score.gradient(self._start + place * self._difference)
-        self.voxel_map += weight * self._share(gradient)
+    def _share(self, gradient: torch.Tensor) -> NDArray[np.float64]:
+        share: NDArray[np.float64] = (self._difference * gradient).sum(0, dtype=torch.float64).numpy()
+        return share
 
-    def _share(self, gradient: torch.Tensor) -> torch.Tensor:
-        return (self._difference * gradient).sum(0, dtype=torch.float64)
+    def _named(self, **arrays: NDArray) -> Memory:
+        return {self._prefix + name: array for name, array in arrays.items()}
+
+    def _has(self, name: str) -> bool:
+        return self._prefix + name in self._memory
+
+    def _known(self, name: str) -> NDArray:
+        return self._memory[self._prefix + name]

@@ -1,7 +1,7 @@
 """What a gradient method answers, and when one that samples stops."""
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from SegExplainLib.contract import InvalidRequest
+from SegExplainLib.gradients.memory import Memory, n_remembered, remember
 from SegExplainLib.gradients.stitched_score import StitchedScore
 from SegExplainLib.players.partition import PlayerPartition
 from SegExplainLib.shapley.stopping import StoppingRule, checkpoints
@@ -24,8 +25,8 @@ class VoxelEstimate:
     Attributes:
         voxel_map: float32 (k, j, i) on the network's grid, summed over its input channels; 0 outside the reach.
         values: float64 (n_players,), the sum of the map over each unit; its mean for maps that are scaled or ranked.
-        standard_errors: float64 (n_players,): 0 where nothing is sampled, inf where the sample is too small to tell, nan
-            for methods that tell none.
+        standard_errors: float64 (n_players,): 0 where nothing is sampled, inf where the sample is too small to tell,
+            nan for methods that tell none.
         empty_value: The explained number at the baseline, the mean over several; nan for methods without one.
         full_value: The explained number of the CT as it is.
         completeness_gap: Sum of the map minus ``full_value - empty_value``; nan for methods that do not promise 0.
@@ -83,12 +84,14 @@ def exact_estimate(
 
 
 def streamed_mean(
-    maps: Iterable[torch.Tensor],
+    maps: Iterator[torch.Tensor],
     score: StitchedScore,
     partition: PlayerPartition,
     *,
     rule: StoppingRule,
     seed: int,
+    memory: Memory,
+    carried: Memory | None = None,
     empty_value: float = math.nan,
 ) -> Iterator[VoxelEstimate]:
     """Estimates of the mean of independent maps, until the standard errors of the units are small enough.
@@ -97,38 +100,59 @@ def streamed_mean(
     over the spread of the values, as the Shapley estimators do.
 
     Args:
-        maps: At least ``rule.budget`` of them, (k, j, i) of the reach; only as many are drawn as are needed.
+        maps: As many as are needed, (k, j, i) of the reach, each by one gradient; the first is the one that follows
+            those in the memory.
         score: Puts maps on the network's grid.
         partition: The units.
-        rule: Budget, in maps, and tolerance.
+        rule: Budget, in maps, and tolerance. Where the memory holds more maps, all of them count.
         seed: Of the sampling.
+        memory: Sums over the maps so far; ``mean``, float64 (k, j, i) of the reach, and ``pooled``, float64
+            (n_maps, n_players), are put in.
+        carried: What else the maker of ``maps`` needs to go on after the map that it has just made: is remembered
+            with that.
         empty_value: The explained number that counts as nothing; nan for methods that do not add up.
     """
     labels = torch.from_numpy(partition.labels[score.network.reach].astype(np.int64).ravel())
-    looks, mean = set(checkpoints(min(FIRST_LOOK, rule.budget), rule.budget)), None
-    pooled: list[NDArray[np.float64]] = []
-    for n, voxel_map in enumerate(maps, start=1):
-        mean = voxel_map.double() if mean is None else mean.add_((voxel_map - mean) / n)
-        sums = torch.bincount(labels, weights=voxel_map.double().ravel(), minlength=partition.n_players + 1)
-        pooled.append(sums[1:].numpy())
-        if n not in looks:
-            continue
-        values, errors = _mean_and_error(np.stack(pooled))
-        reason = rule.reason(_relative_error(values, errors), n - 1, is_last=n == rule.budget)
-        yield VoxelEstimate(
-            score.on_grid(mean.float()),
-            values,
-            errors,
-            score.full_value,
-            n_gradients=n,
-            seed=seed,
-            stop_reason=reason,
-            empty_value=empty_value,
-            completeness_gap=float(mean.sum()) - (score.full_value - empty_value),
-            degrees_of_freedom=float(n - 1),
-        )
-        if reason is not None:
-            return
+    looks = set(checkpoints(min(FIRST_LOOK, rule.budget), rule.budget))
+    pooled, mean = memory.get("pooled", np.zeros((0, partition.n_players))), memory.get("mean", np.zeros(()))
+    while True:
+        n = len(pooled)
+        if n in looks or n > rule.budget:
+            estimate = _mean_estimate(score, pooled, mean, memory, rule=rule, seed=seed, empty_value=empty_value)
+            yield estimate
+            if estimate.stop_reason is not None:
+                return
+        voxel_map = next(maps).double()
+        sums = torch.bincount(labels, weights=voxel_map.ravel(), minlength=partition.n_players + 1)[1:]
+        pooled, mean = np.vstack([pooled, sums.numpy()]), mean + (voxel_map.numpy() - mean) / (n + 1)
+        remember(memory, {"pooled": pooled, "mean": mean} | (carried or {}))
+
+
+def _mean_estimate(
+    score: StitchedScore,
+    pooled: NDArray[np.float64],
+    mean: NDArray[np.float64],
+    memory: Memory,
+    *,
+    rule: StoppingRule,
+    seed: int,
+    empty_value: float,
+) -> VoxelEstimate:
+    """The estimate from the sums so far."""
+    values, errors = _mean_and_error(pooled)
+    n = len(pooled)
+    return VoxelEstimate(
+        score.on_grid(torch.from_numpy(mean.astype(np.float32))),
+        values,
+        errors,
+        score.full_value,
+        n_gradients=n_remembered(memory),
+        seed=seed,
+        stop_reason=rule.reason(_relative_error(values, errors), n - 1, is_last=n >= rule.budget),
+        empty_value=empty_value,
+        completeness_gap=float(mean.sum()) - (score.full_value - empty_value),
+        degrees_of_freedom=float(n - 1),
+    )
 
 
 def require_baselines(baselines: object, method: str) -> None:
