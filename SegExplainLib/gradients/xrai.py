@@ -35,6 +35,8 @@ def xrai(
     integrated gradients is then ranked anew (`ranked_regions`). Budget, tolerance and the moment to stop are those of
     integrated gradients. The heat is a mean for each voxel, so that the values are its means over the units, and it
     does not add up; it has no standard errors. An order jumps: where two regions are nearly equal, so may the map.
+    Read it from the top: what comes late, mostly below 0, is what better segments left of a large one, and may be
+    scattered.
 
     Args:
         score: The explained number.
