@@ -8,6 +8,7 @@ import torch
 from numpy.typing import NDArray
 
 from SegExplainLib.gradients.integrated_gradients import integrated_gradients
+from SegExplainLib.gradients.memory import Memory
 from SegExplainLib.gradients.oversegmentation import LEAST_SHARE, SIZES_MM, oversegmentations
 from SegExplainLib.gradients.region_ranking import Segments, ranked_regions
 from SegExplainLib.gradients.stitched_score import StitchedScore
@@ -28,6 +29,7 @@ def xrai(
     seed: int = 0,
     is_fast: bool = False,
     with_units: bool = False,
+    memory: Memory | None = None,
 ) -> Iterator[VoxelEstimate]:
     """Heat of regions: the mean integrated gradient of the part that each adds to the better ones before it.
 
@@ -47,6 +49,7 @@ def xrai(
         seed: Is told in the estimate; nothing is drawn.
         is_fast: Rank once instead of after every region.
         with_units: The units themselves are segments, too: the map can follow their borders.
+        memory: As for `integrated_gradients`.
 
     Raises:
         InvalidRequest: there is no baseline, the budget does not pay for two steps from each, or no voxel of a unit
@@ -57,7 +60,7 @@ def xrai(
     """
     require_baselines(baselines, "xrai")
     attributed = integrated_gradients(
-        score, partition, baselines=baselines, budget=budget, tolerance=tolerance, seed=seed
+        score, partition, baselines=baselines, budget=budget, tolerance=tolerance, seed=seed, memory=memory
     )
     segments = None
     for estimate in attributed:
