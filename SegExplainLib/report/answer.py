@@ -1,5 +1,7 @@
 """The answer in plain words: what the label rests on, what speaks against it, and how sure that is.
 
+Here for Shapley values; `gradient_answer` has the sentences of methods that take gradients.
+
 Every sentence says only what the intervals support, of this network, this CT and this way of removing; never of the
 patient.
 """
@@ -11,27 +13,23 @@ import numpy as np
 from SegExplainLib.attribution import Attribution
 from SegExplainLib.report.certainty import Certainty, certainty_of
 from SegExplainLib.report.findings import Findings
-from SegExplainLib.report.rounding import NARROW_SPACE, as_range, percent, plain, rounded, signed, with_error
-from SegExplainLib.report.wording import (
-    counted,
-    listed,
-    quantity_words,
-    readable,
-    shortened,
-    story_words,
-    truth_words,
+from SegExplainLib.report.gradient_answer import gradient_cautions, gradient_sentences
+from SegExplainLib.report.methods import uses_gradients
+from SegExplainLib.report.phrases import (
+    GAP_SHARE,
+    MOST_NAMED,
+    efficiency_gap,
+    full_and_empty,
+    number_meaning,
+    undecided_sentences,
+    unit_name,
+    with_smaller,
 )
+from SegExplainLib.report.rounding import NARROW_SPACE, as_range, percent, plain, rounded, signed, with_error
+from SegExplainLib.report.wording import counted, listed, quantity_words, readable, story_words
 
 MATERIAL_SHARE = 0.01
 """Of the largest of the difference and the importances: units below are counted, not named."""
-
-MOST_NAMED = 3
-"""Units named in one sentence."""
-
-MOST_NAME_CHARACTERS = 60
-
-GAP_SHARE = 0.01
-"""Of the difference: by more than this the importances fail to add up, and the page says so."""
 
 
 def plain_answer(attribution: Attribution, findings: Findings) -> list[str]:
@@ -45,6 +43,8 @@ def answer_sentences(attribution: Attribution, findings: Findings) -> list[str]:
     A unit is named with a sign only where its interval excludes zero, and before another only where both intervals are
     disjoint.
     """
+    if uses_gradients(attribution.method):
+        return gradient_sentences(attribution, findings)
     certainty = certainty_of(attribution, findings.interval_factor)
     number = _number_sentence(attribution, findings)
     if certainty.is_all_zero:
@@ -59,12 +59,14 @@ def answer_sentences(attribution: Attribution, findings: Findings) -> list[str]:
     followers = [player for player in certainty.of_sign(lead_sign) if player not in leaders]
     sentences += _next_sentence(attribution, certainty, followers)
     sentences += _other_side_sentence(attribution, certainty, -lead_sign)
-    sentences += _undecided_sentence(certainty)
+    sentences += undecided_sentences(certainty)
     return [*sentences, number]
 
 
 def cautions(attribution: Attribution, findings: Findings) -> list[str]:
     """What weakens this answer: too few samples, no errors, nothing to share out, importances that do not add up."""
+    if uses_gradients(attribution.method):
+        return gradient_cautions(attribution, findings)
     certainty = certainty_of(attribution, findings.interval_factor)
     found = []
     if certainty.is_difference_small:
@@ -98,29 +100,10 @@ def why_no_errors(attribution: Attribution) -> str:
     return "The sample is too small for standard errors"
 
 
-def efficiency_gap(attribution: Attribution) -> float:
-    """Sum of the importances minus (full - empty): 0 up to rounding for Shapley values."""
-    total = float(np.sum(attribution.player_values, dtype=np.float64))
-    return total - (attribution.full_value - attribution.empty_value)
-
-
-def number_meaning(attribution: Attribution, findings: Findings) -> str:
-    """What the explained number is, as a noun phrase."""
-    words = quantity_words(attribution.quantity)
-    truth = truth_words(has_reference=findings.has_reference)
-    return words.meaning.format(target=readable(attribution.target), truth=truth)
-
-
 def _number_sentence(attribution: Attribution, findings: Findings) -> str:
     full, empty = full_and_empty(attribution)
     meaning = number_meaning(attribution, findings)
     return f"The explained number is {meaning}: {full} on the CT as it is, {empty} with every unit removed."
-
-
-def full_and_empty(attribution: Attribution) -> tuple[str, str]:
-    """The explained number on the CT as it is, and with every unit removed, as shown: to the same decimal."""
-    full, empty, unit = attribution.full_value, attribution.empty_value, attribution.unit
-    return plain(full, unit, beside=empty), plain(empty, unit, beside=full)
 
 
 def _lead_sign(certainty: Certainty) -> int:
@@ -141,7 +124,7 @@ def _lead_sentence(attribution: Attribution, certainty: Certainty, leaders: list
         lower = abs(certainty.values[leader]) - certainty.half_widths[leader]
         agrees = sign * certainty.difference > 0 and not certainty.is_difference_small
         degree = "mostly" if agrees and lower > 0.5 * abs(certainty.difference) else "more than anything else"
-        return f"{start} {degree} {link} {_name(attribution, leader)}: {_carries(attribution, certainty, leader)}."
+        return f"{start} {degree} {link} {unit_name(attribution, leader)}: {_carries(attribution, certainty, leader)}."
     named = [_named(attribution, certainty, player) for player in leaders[:MOST_NAMED]]
     if len(leaders) <= MOST_NAMED:
         return f"{start} most {link} {listed(named)}; which of them leads is not certain."
@@ -177,7 +160,7 @@ def _next_sentence(attribution: Attribution, certainty: Certainty, players: list
         return []
     named = listed([_named(attribution, certainty, player) for player in large[:MOST_NAMED]])
     n_rest = n_small + max(0, len(large) - MOST_NAMED)
-    rest = f", then {counted(n_rest, 'unit')} {_with_smaller(n_rest)}" if n_rest else ""
+    rest = f", then {counted(n_rest, 'unit')} {with_smaller(n_rest)}" if n_rest else ""
     order = ", in the order of their estimates," if len(large) > 1 else ""
     return [f"Next{order} {'comes' if len(large) == 1 else 'come'} {named}{rest}."]
 
@@ -199,30 +182,14 @@ def _other_side_sentence(attribution: Attribution, certainty: Certainty, sign: i
         return [f"{start} {verb} {small}." if is_label else f"{start} {small}."]
     named = listed([_named(attribution, certainty, player) for player in large[:MOST_NAMED]])
     n_rest = n_small + max(0, len(large) - MOST_NAMED)
-    rest = f", and {counted(n_rest, 'more unit')} {_with_smaller(n_rest)}" if n_rest else ""
+    rest = f", and {counted(n_rest, 'more unit')} {with_smaller(n_rest)}" if n_rest else ""
     verb = f" {'speaks' if len(players) == 1 else 'speak'}" if is_label else ""
     return [f"{start}{verb} {named}{rest}."]
 
 
-def _with_smaller(n: int) -> str:
-    return "with a smaller value" if n == 1 else "with smaller values"
-
-
-def _undecided_sentence(certainty: Certainty) -> list[str]:
-    n, n_all = certainty.n_undecided, len(certainty.values)
-    if n == 0:
-        return []
-    if certainty.is_exact:
-        return [f"{n} of {n_all} units {'has' if n == 1 else 'have'} no effect."]
-    return [
-        f"{n} of {n_all} units cannot be told from zero, as {'its' if n == 1 else 'their'} 95{NARROW_SPACE}% interval "
-        "includes it."
-    ]
-
-
 def _sentence_without_errors(attribution: Attribution) -> str:
     named = [
-        f"{_name(attribution, int(p))} ({signed(attribution.player_values[p], 0, attribution.unit)})"
+        f"{unit_name(attribution, int(p))} ({signed(attribution.player_values[p], 0, attribution.unit)})"
         for p in attribution.ranking[:MOST_NAMED]
     ]
     plural = len(named) > 1
@@ -248,12 +215,6 @@ def _material(certainty: Certainty, players: Sequence[int]) -> tuple[list[int], 
     return large, len(players) - len(large)
 
 
-def _name(attribution: Attribution, player: int) -> str:
-    name = shortened(readable(attribution.partition.names[player]), MOST_NAME_CHARACTERS)
-    is_itself = name.casefold() == readable(attribution.target).casefold()
-    return f"“{name}”{' itself' if is_itself else ''}"
-
-
 def _named(attribution: Attribution, certainty: Certainty, player: int) -> str:
     value, half_width = certainty.values[player], certainty.half_widths[player]
-    return f"{_name(attribution, player)} ({with_error(value, half_width, attribution.unit)})"
+    return f"{unit_name(attribution, player)} ({with_error(value, half_width, attribution.unit)})"

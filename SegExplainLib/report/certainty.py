@@ -1,11 +1,13 @@
 """What the intervals support: which units have a sign, which stand before which."""
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from SegExplainLib.attribution import Attribution
+from SegExplainLib.report.shown import shares_out_difference
 
 NEGLIGIBLE_SHARE = 1e-6
 """Of the largest number in play: below lies the rounding of a float32 network, even where a value is called exact."""
@@ -21,8 +23,9 @@ class Certainty:
     Attributes:
         values: float64 (n_players,).
         half_widths: float64 (n_players,): the interval is value +- half width; inf where the error is not known.
-        difference: Full minus empty value.
-        scale: The largest number in play: of the full and the empty value and of all importances together.
+        difference: Full minus empty value; nan where the values are no parts of it.
+        scale: The largest number in play: of the full and the empty value and of all importances together; of the
+            importances alone where they are no parts of a difference.
     """
 
     values: NDArray[np.float64]
@@ -36,6 +39,11 @@ class Certainty:
         return bool(np.isfinite(self.half_widths).any())
 
     @property
+    def has_intervals(self) -> bool:
+        """Whether any unit has a known error that is not 0."""
+        return self.has_errors and not self.is_exact
+
+    @property
     def is_exact(self) -> bool:
         """Whether the values are exact: every error is 0."""
         return not self.half_widths.any()
@@ -46,9 +54,19 @@ class Certainty:
         return bool((np.abs(self.values) + self.half_widths <= self._negligible).all())
 
     @property
+    def has_difference(self) -> bool:
+        """Whether the values are parts of a difference."""
+        return math.isfinite(self.difference)
+
+    @property
+    def has_shares(self) -> bool:
+        """Whether shares of the difference say something."""
+        return self.has_difference and not self.is_difference_small
+
+    @property
     def is_difference_small(self) -> bool:
         """Whether removing everything hardly changes the number, so that shares of the difference say nothing."""
-        return abs(self.difference) <= HARDLY_ANY_SHARE * self.scale
+        return self.has_difference and abs(self.difference) <= HARDLY_ANY_SHARE * self.scale
 
     @property
     def signs(self) -> NDArray[np.int64]:
@@ -94,5 +112,8 @@ def certainty_of(attribution: Attribution, interval_factor: float) -> Certainty:
     errors = attribution.standard_errors.astype(np.float64)
     # Not 0 * inf: an exact value stays exact even where the factor is infinite for want of samples.
     half_widths = np.where(errors == 0, 0.0, np.where(np.isfinite(errors), errors, np.inf) * interval_factor)
-    numbers = (abs(attribution.full_value), abs(attribution.empty_value), float(np.abs(values).sum()))
-    return Certainty(values, half_widths, attribution.full_value - attribution.empty_value, max(numbers))
+    total = float(np.abs(values).sum())
+    if not shares_out_difference(attribution):
+        return Certainty(values, half_widths, math.nan, total)
+    full, empty = attribution.full_value, attribution.empty_value
+    return Certainty(values, half_widths, full - empty, max(abs(full), abs(empty), total))

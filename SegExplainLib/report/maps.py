@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from SegExplainLib.attribution import Attribution
-from SegExplainLib.report.colours import diverging_rgba, symmetric_limit
+from SegExplainLib.report.colour_bar import INK, axes_at, draw_colour_bar
+from SegExplainLib.report.methods import method_words
 from SegExplainLib.report.planes import (
     PLANES,
     Plane,
@@ -24,21 +25,20 @@ from SegExplainLib.report.planes import (
     plane_through,
     sampled,
 )
-from SegExplainLib.report.rounding import plain, rounded, suffix_of
-from SegExplainLib.report.wording import quantity_words, readable, shortened, story_words
+from SegExplainLib.report.rounding import rounded
+from SegExplainLib.report.shown import as_shown, map_limit, picture_rgba
+from SegExplainLib.report.wording import quantity_words, readable, shortened
 from SegExplainLib.volume import Volume, VoxelGrid
 
 DPI = 200
 """Twice the pixels of a page, for sharp screens and print; `css_width` halves it again."""
 
-_INK = "#26292e"
 _PREDICTION = "#ffdd33"
 _REFERENCE = "#35e0c2"
 _REGION = "#ffffff"
 _PANEL_WIDTH, _PANEL_HEIGHT_MOST = 4.55, 5.6
-_MARGIN, _GAP, _HEAD, _FOOT, _BAR_SPACE = 0.12, 0.14, 0.34, 0.40, 1.08
+_MARGIN, _GAP, _HEAD, _FOOT, _BAR_SPACE, _WORDS = 0.12, 0.14, 0.34, 0.40, 1.08, 0.62
 _SLOT_LEAST = (1.8, 1.9)  # Inches that titles and the colour bar's words need, however thin the picture.
-_BAR_GREY = 0.5
 _DASHES = (0, (3, 1.6))
 
 LineStyle = str | tuple[int, tuple[float, float]]
@@ -177,7 +177,8 @@ def write_maps(
     """
     inside = ct.array[predicted & roi] if (predicted & roi).any() else ct.array[roi]
     window = grey_window(inside)
-    limit = symmetric_limit(attribution.player_values)
+    attribution = as_shown(attribution)
+    limit = map_limit(attribution)
     written = []
     for pictures in plane_pictures(attribution, ct, predicted=predicted, roi=roi, reference=reference):
         figure = draw_plane(pictures, attribution, limit=limit, window=window)
@@ -188,7 +189,7 @@ def write_maps(
 
 
 def draw_plane(pictures: PlanePictures, attribution: Attribution, *, limit: float, window: GreyWindow) -> Figure:
-    """Two panels: CT with contours; CT with importances, colours symmetric about zero up to ``limit``."""
+    """Two panels: CT with contours; CT with importances, in colours up to ``limit`` in either direction there is."""
     rows, columns = pictures.plane.shape
     scale = min(_PANEL_WIDTH / columns, _PANEL_HEIGHT_MOST / rows)
     width, height = columns * scale, rows * scale
@@ -199,7 +200,7 @@ def draw_plane(pictures: PlanePictures, attribution: Attribution, *, limit: floa
     left = _panel(figure, (_MARGIN, bottom, width, height), pictures, window)
     right = _panel(figure, (_MARGIN + slot_width + _GAP, bottom, width, height), pictures, window)
     left.imshow(_tint(pictures.predicted), interpolation="nearest")
-    right.imshow(diverging_rgba(pictures.importances, limit=limit), interpolation="nearest")
+    right.imshow(picture_rgba(attribution, pictures.importances, limit=limit), interpolation="nearest")
     for axes, is_faint in ((left, False), (right, True)):
         _contours(axes, pictures, is_faint=is_faint)
     _text_in(
@@ -211,15 +212,22 @@ def draw_plane(pictures: PlanePictures, attribution: Attribution, *, limit: floa
         va="bottom",
         size=7,
     )
-    left.set_title(f"{pictures.plane.name.capitalize()}, {pictures.plane.position}", loc="left", size=10, color=_INK)
-    right.set_title("Importance of each unit", loc="left", size=10, color=_INK)
-    _colour_bar(figure, (_MARGIN + 2 * slot_width + _GAP + 0.14, _FOOT, 0.17, slot_height), attribution, limit)
+    left.set_title(f"{pictures.plane.name.capitalize()}, {pictures.plane.position}", loc="left", size=10, color=INK)
+    right.set_title(_title(attribution), loc="left", size=10, color=INK)
+    bar = axes_at(figure, (_MARGIN + 2 * slot_width + _GAP + 0.14, _FOOT + _WORDS, 0.17, slot_height - 2 * _WORDS))
+    draw_colour_bar(bar, attribution, limit)
     _legend(figure, pictures, attribution.target)
     return figure
 
 
+def _title(attribution: Attribution, *, is_start: bool = True) -> str:
+    noun = method_words(attribution.method).noun
+    part = "unit" if attribution.voxel_map is None else "voxel"
+    return f"{noun[0].upper() + noun[1:] if is_start else noun} of each {part}"
+
+
 def _panel(figure: Figure, inches: tuple[float, ...], pictures: PlanePictures, window: GreyWindow) -> Axes:
-    axes = _axes(figure, inches)
+    axes = axes_at(figure, inches)
     black, white = window.limits
     axes.imshow(np.nan_to_num(pictures.hu, nan=black), cmap="gray", vmin=black, vmax=white, interpolation="bilinear")
     letters = pictures.plane.letters
@@ -239,12 +247,6 @@ def _tint(predicted: NDArray[np.float32]) -> NDArray[np.float64]:
     rgba[...] = to_rgba(_PREDICTION, alpha=0.0)
     rgba[..., 3] = 0.14 * (np.nan_to_num(predicted) > 0.5)
     return rgba
-
-
-def _axes(figure: Figure, inches: tuple[float, ...]) -> Axes:
-    width, height = figure.get_size_inches()
-    left, bottom, wide, high = inches
-    return figure.add_axes((left / width, bottom / height, wide / width, high / height))
 
 
 def _text_in(axes: Axes, x: float, y: float, text: str, *, ha: str, va: str, size: float) -> None:
@@ -291,35 +293,6 @@ def _has_border(picture: NDArray[np.float32]) -> bool:
     return bool((known < 0.5).any() and (known > 0.5).any())
 
 
-def _colour_bar(figure: Figure, inches: tuple[float, ...], attribution: Attribution, limit: float) -> None:
-    """The scale as it looks over grey tissue, with the direction in words."""
-    left, bottom, width, height = inches
-    word_space = 0.62
-    axes = _axes(figure, (left, bottom + word_space, width, height - 2 * word_space))
-    rgba = diverging_rgba(np.linspace(-limit, limit, 256)[:, np.newaxis], limit=limit)
-    shown = rgba[..., :3] * rgba[..., 3:] + _BAR_GREY * (1 - rgba[..., 3:])
-    axes.imshow(shown, origin="lower", aspect="auto", extent=(0, 1, -limit, limit), interpolation="bilinear")
-    ticks = np.array([-1, -0.5, 0, 0.5, 1]) * limit
-    axes.set(xticks=[], yticks=ticks)
-    axes.yaxis.tick_right()
-    axes.set_yticklabels([_tick(tick, limit, attribution.unit) for tick in ticks], size=7.5, color=_INK)
-    axes.tick_params(length=2, color=_INK)
-    axes.spines[:].set_visible(False)
-    story = story_words(attribution.quantity)
-    for y, va, words in ((1.0, "bottom", story.raised), (0.0, "top", story.lowered)):
-        offset = 7 if va == "bottom" else -7
-        text = words.replace(" ", "\n", 1) if len(words) > 12 else words
-        axes.annotate(
-            text, (0, y), (0, offset), "axes fraction", "offset points", va=va, size=7.5, color=_INK, linespacing=1.15
-        )
-
-
-def _tick(value: float, limit: float, unit: str) -> str:
-    from_limit = plain(limit, unit).removesuffix(suffix_of(unit))
-    digits = len(from_limit.partition(".")[2])
-    return f"{value:+.{max(digits, 0)}f}".replace("-", "\u2212") if value else "0"
-
-
 def _legend(figure: Figure, pictures: PlanePictures, target: str) -> None:
     width, height = figure.get_size_inches()
     others_inches, letter_inches = (3.9, 0.075) if pictures.reference is not None else (2.8, 0.075)
@@ -344,17 +317,19 @@ def _legend(figure: Figure, pictures: PlanePictures, target: str) -> None:
     ]
     figure.legend(
         handles=handles, loc="lower left", bbox_to_anchor=(_MARGIN / width, 0.06 / height), ncols=len(handles),
-        frameon=False, fontsize=8, labelcolor=_INK, borderpad=0, borderaxespad=0, handlelength=2.2, columnspacing=1.8,
+        frameon=False, fontsize=8, labelcolor=INK, borderpad=0, borderaxespad=0, handlelength=2.2, columnspacing=1.8,
     )  # fmt: skip
 
 
 def _picture(path: Path, figure: Figure, pictures: PlanePictures, attribution: Attribution) -> Picture:
     plane, target = pictures.plane, readable(attribution.target)
+    words = method_words(attribution.method)
+    colours = "red positive, blue negative" if words.is_signed else "from purple to orange the more there is"
     shown = "with the predicted contour" + ("" if pictures.reference is None else " and the reference contour")
     alt = (
         f"{plane.name.capitalize()} plane at {plane.position}. Left: the CT {shown} of {target} and the region of "
-        "interest. Right: the same with the importance of each unit for the "
-        f"{quantity_words(attribution.quantity).short} in colour, red positive, blue negative."
+        f"interest. Right: the same with the {_title(attribution, is_start=False)} {words.joint} the "
+        f"{quantity_words(attribution.quantity).short} in colour, {colours}."
     )
     has_target = (np.nan_to_num(pictures.predicted) > 0.5).any()
     centre = f"“{target}” in the region" if has_target else "the region"

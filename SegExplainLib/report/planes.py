@@ -115,9 +115,15 @@ def sampled(
 
 
 def picture_of_importances(attribution: Attribution, plane: Plane) -> NDArray[np.float32]:
-    """float32 (rows, columns): each pixel has the importance of its unit, 0 where there is none."""
+    """float32 (rows, columns): each pixel has the importance of its unit, or that of the voxels around it; 0 elsewhere.
+
+    Where the attribution has a voxel map it is drawn inside the units, linear between voxel centres.
+    """
     partition = attribution.partition
     labels = sampled(partition.labels, partition.grid, plane, is_smooth=False, outside=0.0).astype(np.int64)
+    if attribution.voxel_map is not None:
+        voxels = sampled(attribution.voxel_map, partition.grid, plane, is_smooth=True, outside=0.0)
+        return np.where(labels > 0, voxels, np.float32(0.0))
     return np.concatenate([[0.0], attribution.player_values]).astype(np.float32)[labels]
 
 

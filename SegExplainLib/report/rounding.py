@@ -6,7 +6,13 @@ MINUS = "\u2212"
 NARROW_SPACE = "\u202f"
 NO_BREAK = "\u00a0"
 
-_SUFFIX = {"voxels": f"{NO_BREAK}voxels", "ml": f"{NO_BREAK}ml", "share": "", "logit": ""}
+_SUFFIX = {
+    "voxels": f"{NO_BREAK}voxels",
+    "ml": f"{NO_BREAK}ml",
+    "share": "",
+    "logit": "",
+    "percent": f"{NARROW_SPACE}%",
+}
 
 
 def suffix_of(unit: str) -> str:
@@ -14,8 +20,13 @@ def suffix_of(unit: str) -> str:
     return _SUFFIX.get(unit, f"{NO_BREAK}{unit}")
 
 
-def decimals_for(value: float, half_width: float = 0.0) -> int:
-    """Decimal places that show two digits of the half width, within two to four digits of the value."""
+def decimals_for(value: float, half_width: float = 0.0, *, unit: str = "") -> int:
+    """Decimal places that show two digits of the half width, within two to four digits of the value; for percent one.
+
+    One decimal is enough beside a largest value of 100 %.
+    """
+    if unit == "percent":
+        return min(1, decimals_for(value, half_width))
     of_value = -math.floor(math.log10(abs(value))) if value and math.isfinite(value) else 0
     most, least = of_value + 3, of_value + 1
     if half_width == 0 or not math.isfinite(half_width):
@@ -38,18 +49,21 @@ def plain(value: float, unit: str, *, beside: float = 0.0) -> str:
     """A number with its unit: ``0.912``, ``4 210 voxels``. Three digits of the larger of it and one ``beside`` it."""
     if unit == "voxels" and float(value).is_integer():
         return rounded(value, 0) + suffix_of(unit)
-    return rounded(value, decimals_for(max(abs(value), abs(beside)))) + suffix_of(unit)
+    return rounded(value, decimals_for(max(abs(value), abs(beside)), unit=unit)) + suffix_of(unit)
 
 
-def signed(value: float, half_width: float, unit: str) -> str:
-    """An importance alone, with the digits that its error supports: ``+0.561``."""
-    return rounded(value, decimals_for(value, half_width), is_signed=True) + suffix_of(unit)
+def signed(value: float, half_width: float, unit: str, *, has_plus: bool = True) -> str:
+    """An importance alone, with the digits that its error supports: ``+0.561``.
+
+    ``has_plus`` is off for values that cannot be negative.
+    """
+    return rounded(value, decimals_for(value, half_width, unit=unit), is_signed=has_plus) + suffix_of(unit)
 
 
-def with_error(value: float, half_width: float, unit: str) -> str:
+def with_error(value: float, half_width: float, unit: str, *, has_plus: bool = True) -> str:
     """An importance and its 95 % half width: ``+0.561 ± 0.031``; the error is left out where it is 0 or not known."""
-    decimals = decimals_for(value, half_width)
-    text = rounded(value, decimals, is_signed=True)
+    decimals = decimals_for(value, half_width, unit=unit)
+    text = rounded(value, decimals, is_signed=has_plus)
     if half_width and math.isfinite(half_width):
         shown = rounded(half_width, decimals)
         is_hidden = not any(character in "123456789" for character in shown)
@@ -63,7 +77,7 @@ def with_error(value: float, half_width: float, unit: str) -> str:
 
 def as_range(value: float, half_width: float, unit: str) -> str:
     """The ends of an interval: ``+0.530 to +0.592``."""
-    decimals = decimals_for(value, half_width)
+    decimals = decimals_for(value, half_width, unit=unit)
     low, high = (rounded(end, decimals, is_signed=True) for end in (value - half_width, value + half_width))
     return f"{low} to {high}{suffix_of(unit)}"
 
@@ -73,3 +87,8 @@ def percent(share: float) -> str:
     if not math.isfinite(share):
         return rounded(share, 0)
     return rounded(100 * share, 1 if abs(share) < 0.0995 else 0).removesuffix(".0") + f"{NARROW_SPACE}%"
+
+
+def superscript(exponent: int) -> str:
+    """An exponent in raised digits: ``⁻⁵``."""
+    return str(exponent).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))

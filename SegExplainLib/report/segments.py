@@ -11,7 +11,8 @@ import SimpleITK as sitk
 
 from SegExplainLib.attribution import Attribution, native_labels_of
 from SegExplainLib.contract import SegExplainError
-from SegExplainLib.report.colours import diverging_rgb, symmetric_limit
+from SegExplainLib.report.colours import symmetric_limit
+from SegExplainLib.report.shown import unit_rgb
 from SegExplainLib.report.tables import PlayerRow, player_rows
 from SegExplainLib.report.wording import one_line
 from SegExplainLib.volume import LPS_FROM_RAS, VoxelGrid
@@ -63,7 +64,7 @@ def segmentation_fields(
         "Segmentation_ReferenceImageExtentOffset": "0 0 0",
     }
     for number, row in enumerate(rows):
-        colour = diverging_rgb(row.value, limit=limit)
+        colour = unit_rgb(attribution, row.value, limit=limit)
         found |= {
             f"Segment{number}_ID": f"SegExplain_{row.id}",
             f"Segment{number}_Name": row.name or f"unit {row.id}",

@@ -30,7 +30,7 @@ class PlayerRow:
         rank: From 1, by absolute value.
         volume_ml: Of the unit, on the network's grid.
         value_per_ml: Value over volume.
-        unit: "voxels", "ml", "share" or "logit".
+        unit: "voxels", "ml", "share", "logit", or "relative" where only ratios mean something.
     """
 
     id: int
@@ -76,14 +76,15 @@ class AnswerRow:
     Attributes:
         class_name: Column ``class``: the explained class.
         quantity: The explained number, one of ``contract.VALUES``.
-        unit_of_value: Of all numbers but the volume: "voxels", "ml", "share" or "logit".
+        unit_of_value: Of the value, its error and interval, as in ``players.csv``; unless
+            "relative", of the empty and the full value, too.
         id: The unit's label value in ``players.seg.nrrd``: player number + 1.
         name: As in the organ map.
         value: Importance.
         standard_error: Of the value; 0 where exact, nan where not known.
         low_95, high_95: Ends of the 95 % interval; infinite where the error is not known.
         volume_ml: Of the unit, on the network's grid.
-        empty_value: The explained number with every unit removed.
+        empty_value: The explained number with every unit removed, or at the baseline; nan for methods without one.
         full_value: The explained number of the CT as it is.
     """
 

@@ -115,21 +115,32 @@ REMOVALS = {
     "local-mean": "filled with the mean intensity of their surroundings",
     "blur": "blurred",
     "inpaint": "filled in smoothly from their surroundings",
+    "zero": "set to 0 on the network’s own scale of intensities",
+    "counterfactual": "taken from a counterfactual: this CT, edited by a generative model so that the network no "
+    "longer finds the target",
+    "black-white": "filled with air in one image, and with the brightest intensity of this CT in another",
+    "references": "taken from reference CTs",
 }
+"""How absent units look: after "units were" """
+
+STARTS = {
+    "air": "this CT with every unit filled with air",
+    "mean": "this CT with every unit filled with the network’s mean intensity",
+    "local-mean": "this CT with every unit filled with the mean intensity of its surroundings",
+    "blur": "this CT with every unit blurred",
+    "inpaint": "this CT with every unit filled in smoothly from its surroundings",
+    "zero": "this CT with every unit set to 0 on the network’s own scale of intensities",
+    "counterfactual": "a counterfactual: this CT, edited by a generative model so that the network no longer finds the "
+    "target",
+    "black-white": "two images: this CT with every unit filled with air, and with the brightest intensity of this CT",
+    "references": "the reference CTs",
+}
+"""What a path starts from."""
 
 UNIT_KINDS = {
     "organs": "whole organs",
     "fcc": "supervoxels on a face-centred cubic lattice",
     "hybrid": "organs, divided by a face-centred cubic lattice",
-}
-
-METHODS = {
-    "kernel-shap": "KernelSHAP: Shapley values by weighted regression on paired samples",
-    "leverage-shap": "Leverage SHAP: Shapley values by regression on leverage-score samples",
-    "exact": "exact Shapley values from all coalitions",
-    "permutation": "Shapley values as mean marginal contributions over random orders",
-    "shap": "KernelSHAP of the shap package",
-    "captum": "KernelShap of the captum package",
 }
 
 COUNTS = {
@@ -143,13 +154,34 @@ COUNTS = {
     "kept_bytes_peak": "most memory for reuse",
     "accumulator_bytes_peak": "most memory for sums",
     "network_s": "time in the network",
+    "counterfactual_validity_share": "target that the counterfactual takes away",
+    "counterfactual_proximity_hu": "mean edit of the counterfactual",
+    "counterfactual_largest_edit_hu": "largest edit of the counterfactual",
 }
+
+COUNTS_OF_COALITIONS = (
+    "n_coalitions",
+    "n_region_tiles",
+    "n_touched_tiles",
+    "n_unperturbed_tiles",
+    "n_network_tiles",
+    "reuse_share",
+    "kept_bytes_peak",
+    "accumulator_bytes_peak",
+    "network_s",
+)
+"""Counts of the engine that plays coalitions: they say nothing of gradients, which go past it."""
 
 STOP_REASONS = {
     "exact": "every coalition was evaluated, so the values are exact",
     "tolerance": "the wished precision was reached",
     "budget": "the budget of evaluations was spent",
     "cancelled": "it was stopped by the user",
+}
+
+GRADIENT_STOP_REASONS = STOP_REASONS | {
+    "exact": "nothing is sampled, so that no more are needed",
+    "budget": "the budget of gradients was spent",
 }
 
 
