@@ -18,6 +18,7 @@ LEVELS = [
     ["play", "gradient_run", "partial_results", "baselines", "question", "question_keys", "results_folder"],
     ["answers"],
     ["report", "game_record"],
+    ["evaluation"],
     ["attribution", "game", "counterfactual"],
     ["gradients"],
     ["removal", "target"],
