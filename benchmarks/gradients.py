@@ -10,7 +10,7 @@ Memory is the most that torch's allocator held: by the profiler's record on a CP
 import argparse
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -19,30 +19,13 @@ from torch.nn.functional import pad
 
 from SegExplainLib.baselines import baselines_for
 from SegExplainLib.contract import ExplainRequest
+from SegExplainLib.gradient_run import GRADIENTS
 from SegExplainLib.gradients.backward import StitchedNetwork
-from SegExplainLib.gradients.expected_gradients import expected_gradients
-from SegExplainLib.gradients.guided_backprop import guided_backprop
-from SegExplainLib.gradients.integrated_gradients import integrated_gradients
-from SegExplainLib.gradients.saliency import input_x_gradient, saliency
-from SegExplainLib.gradients.seg_grad_cam import seg_grad_cam
-from SegExplainLib.gradients.smoothgrad import smoothgrad, smoothgrad_squared, vargrad
 from SegExplainLib.gradients.stitched_score import StitchedScore, stitched_score
-from SegExplainLib.gradients.voxel_estimate import VoxelEstimate
 from SegExplainLib.model.segmenter import class_named
 from SegExplainLib.progress import Progress
 from SegExplainLib.question import Question, prepared_question
 
-METHODS: dict[str, Callable[..., Iterator[VoxelEstimate]]] = {
-    "saliency": saliency,
-    "input-x-gradient": input_x_gradient,
-    "guided-backprop": guided_backprop,
-    "seg-grad-cam": seg_grad_cam,
-    "integrated-gradients": integrated_gradients,
-    "expected-gradients": expected_gradients,
-    "smoothgrad": smoothgrad,
-    "smoothgrad-squared": smoothgrad_squared,
-    "vargrad": vargrad,
-}
 MIB = 2**20
 
 
@@ -116,7 +99,9 @@ def measured(
     network = score.network
     forward, backward = network.n_forward, network.n_backward
     begin = _clock(network.device)
-    *_, last = METHODS[name](score, question.partition, baselines=[absent], budget=budget, tolerance=0.05, seed=0)
+    *_, last = GRADIENTS[name].stream(
+        score, question.partition, baselines=[absent], budget=budget, tolerance=0.05, seed=0
+    )
     taken_s = _clock(network.device) - begin
     floor_s = last.n_gradients * len(network.jobs) * tile_s
     return {
@@ -146,7 +131,7 @@ def main() -> None:
     parser.add_argument("--device", default="auto")
     parser.add_argument("--budget", type=int, default=50)
     parser.add_argument("--kept-graphs", type=int, default=1)
-    parser.add_argument("--methods", nargs="*", default=list(METHODS))
+    parser.add_argument("--methods", nargs="*", default=list(GRADIENTS))
     parser.add_argument("--naive", action="store_true", help="measure the naive graph too; it may not fit")
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
