@@ -15,6 +15,7 @@ REQUIREMENTS = {
     "shap>=0.46": "--method shap, and shap's plots of a result",
     "numpy>=1.26": EXPLAINING,
     "scipy>=1.12": EXPLAINING,
+    "scikit-learn>=1.4": "comparing a map with a mask",
     "SimpleITK>=2.3": EXPLAINING,
     "nibabel>=5": EXPLAINING,
     "pynrrd>=1.0": EXPLAINING,
@@ -31,7 +32,7 @@ REQUIREMENTS = {
 }
 """Requirement -> what does not work without it: pyproject.toml's dependencies, then those of its extra "nnunet"."""
 
-MODULES = {"pynrrd": "nrrd", "pyyaml": "yaml", "acvl-utils": "acvl_utils"}
+MODULES = {"pynrrd": "nrrd", "pyyaml": "yaml", "scikit-learn": "sklearn", "acvl-utils": "acvl_utils"}
 """Packages that are imported by another name than they are installed by."""
 
 
