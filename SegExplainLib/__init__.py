@@ -11,6 +11,7 @@ The package, from the top of the import order down::
     results_folder             a finished run as a folder; partial_results: of a run under way
     answers                    every class and value function of one game
     report/  game_record       tables, maps, plots, the page a clinician reads; a game on disk
+    gradient_record            a gradient run under way on disk
     attribution  game          importances on units; coalitions -> values: removal + tiles + target
     gradients/                 voxel maps from derivatives of the stitched prediction, at one tile's memory
     removal  target            what "absent" looks like; what number is explained
@@ -18,7 +19,7 @@ The package, from the top of the import order down::
     model/  players/  shapley/ the network and its tiles; who plays; the estimators
     organ_map  volume_io       organ label maps; reading and writing
     images/  phantom/  volume  files from outside; a synthetic torso; voxels with a place in the patient
-    warm                       what one question leaves for the next
+    warm  record_file          what one question leaves for the next; what an interrupted run leaves on disk
     progress  atomic  contract requests, results, events, errors, whole files (standard library only)
 
 Importing this package imports nothing else.

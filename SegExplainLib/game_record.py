@@ -1,10 +1,5 @@
 """A game as far as it has been played, in one file: all that another question or a second start needs, no network."""
 
-import hashlib
-import json
-import zipfile
-import zlib
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -12,10 +7,10 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from SegExplainLib.atomic import atomic_path
 from SegExplainLib.contract import InvalidRequest, nearest_names
 from SegExplainLib.game import TallyTable
 from SegExplainLib.players.partition import PlayerPartition
+from SegExplainLib.record_file import read_record, require_same_question, write_record
 from SegExplainLib.volume import VoxelGrid
 
 RECORD_NAME = "coalitions.npz"
@@ -88,7 +83,6 @@ class GameRecord:
             "fingerprints": self.fingerprints,
         }
         parts = {
-            "header": np.frombuffer(json.dumps(header).encode(), dtype=np.uint8),
             "coalitions": self.table.coalitions,
             "tallies": self.table.tallies,
             "labels": self.partition.labels,
@@ -98,14 +92,7 @@ class GameRecord:
             "own_prediction": self.own_prediction,
             "reference": self.reference,
         }
-        # As numpy.savez_compressed, but at the fastest level: who cancels a run waits for this.
-        with (
-            atomic_path(path) as temporary,
-            zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as file,
-        ):
-            for name, part in parts.items():
-                with file.open(f"{name}.npy", "w", force_zip64=True) as entry:
-                    np.lib.format.write_array(entry, part, allow_pickle=False)
+        write_record(path, header, parts)
 
     @classmethod
     def load(cls, path: Path) -> Self:
@@ -114,34 +101,22 @@ class GameRecord:
         Raises:
             InvalidRequest: the file is missing, damaged, or of another version.
         """
-        hint = "Run the explanation again."
-        try:
-            with np.load(path, allow_pickle=False) as file:
-                part = {name: file[name] for name in file.files}
-            header = json.loads(part["header"].tobytes())
-            if header["record_version"] != RECORD_VERSION:
-                raise InvalidRequest(
-                    f"{path} is of record version {header['record_version']}, not {RECORD_VERSION}.", hint
-                )
+        with read_record(path, version=RECORD_VERSION, holds="coalitions") as (header, part):
             table = TallyTable(header["n_players"], part["tallies"].shape[1])
             table.append(part["coalitions"], part["tallies"])
             grid = VoxelGrid(part["labels"].shape, part["ijk_to_ras"])
             partition = PlayerPartition(part["labels"], grid, tuple(header["names"]), header["kind"])
-        except FileNotFoundError as error:
-            raise InvalidRequest(f"There are no stored coalitions at {path}.", hint) from error
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-            raise InvalidRequest(f"{path} cannot be read ({error}).", hint) from error
-        return cls(
-            table,
-            partition,
-            part["roi"],
-            part["roi_native"],
-            header["class_names"],
-            part["own_prediction"],
-            part["reference"],
-            header["reference_class"],
-            header["fingerprints"],
-        )
+            return cls(
+                table,
+                partition,
+                part["roi"],
+                part["roi_native"],
+                header["class_names"],
+                part["own_prediction"],
+                part["reference"],
+                header["reference_class"],
+                header["fingerprints"],
+            )
 
     def take_over(self, earlier: Self) -> None:
         """Takes over the coalitions that an interrupted run of the same game has evaluated.
@@ -149,24 +124,5 @@ class GameRecord:
         Raises:
             InvalidRequest: the earlier run asked something else; says what differs.
         """
-        differing = [part for part, digest in self.fingerprints.items() if earlier.fingerprints.get(part) != digest]
-        if differing:
-            raise InvalidRequest(
-                f"The stored coalitions belong to another question: {', '.join(differing)} differ(s).",
-                "Give the same options as before, or another --out folder.",
-            )
+        require_same_question(self.fingerprints, earlier.fingerprints, holds="coalitions")
         self.table.append(earlier.table.coalitions, earlier.table.tallies)
-
-
-def fingerprints_of(parts: Mapping[str, NDArray | str]) -> dict[str, str]:
-    """sha256 of each part's bytes (and of an array's shape)."""
-    digests = {}
-    for name, part in parts.items():
-        digest = hashlib.sha256()
-        if isinstance(part, str):
-            digest.update(part.encode())
-        else:
-            digest.update(repr((part.shape, part.dtype.str)).encode())
-            digest.update(np.ascontiguousarray(part).tobytes())
-        digests[name] = digest.hexdigest()
-    return digests

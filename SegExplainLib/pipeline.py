@@ -10,7 +10,7 @@ from SegExplainLib.atomic import require_free_space
 from SegExplainLib.attribution import Attribution, Estimate
 from SegExplainLib.baselines import Baselines, baselines_for
 from SegExplainLib.contract import PATH_METHODS, Cancelled, ExplainRequest, InvalidRequest, ResultManifest
-from SegExplainLib.game_record import RECORD_NAME, GameRecord, fingerprints_of
+from SegExplainLib.game_record import RECORD_NAME, GameRecord
 from SegExplainLib.gradient_run import gradient_budget, show_preview, take_gradients
 from SegExplainLib.model.loading import load_segmenter
 from SegExplainLib.organ_map import OrganMap, write_organ_map
@@ -26,6 +26,7 @@ from SegExplainLib.question import (
     predicted_organs,
     prepared_question,
 )
+from SegExplainLib.record_file import fingerprints_of
 from SegExplainLib.results_folder import refuse_finished, write_results
 from SegExplainLib.roi import parse_roi
 from SegExplainLib.shapley.exact import MOST_PLAYERS, exact_shapley

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from SegExplainLib.case import PreparedCase, body_on_input, prepared_case
 from SegExplainLib.contract import ExplainRequest, InvalidRequest
 from SegExplainLib.game import RegionTallier, TallyTable
-from SegExplainLib.game_record import GameRecord, fingerprints_of
+from SegExplainLib.game_record import GameRecord
 from SegExplainLib.model.loading import load_segmenter
 from SegExplainLib.model.segmenter import NetworkInput, Segmenter, class_named
 from SegExplainLib.model.stitching import fused_logits
@@ -23,6 +23,7 @@ from SegExplainLib.players.partition import PlayerPartition
 from SegExplainLib.players.supervoxels import fcc_players
 from SegExplainLib.progress import Progress
 from SegExplainLib.question_keys import QuestionKeys
+from SegExplainLib.record_file import fingerprints_of
 from SegExplainLib.roi import OrganSegment, parse_roi, roi_mask
 from SegExplainLib.volume import Volume, resampled_nearest
 from SegExplainLib.volume_io import read_ct, read_mask

@@ -17,7 +17,7 @@ LEVELS = [
     ["pipeline"],
     ["play", "gradient_run", "partial_results", "baselines", "question", "question_keys", "results_folder"],
     ["answers"],
-    ["report", "game_record"],
+    ["report", "game_record", "gradient_record"],
     ["evaluation"],
     ["attribution", "game", "counterfactual"],
     ["gradients"],
@@ -26,7 +26,7 @@ LEVELS = [
     ["model", "players", "shapley", "organ_map"],
     ["volume_io"],
     ["images", "phantom"],
-    ["volume", "warm"],
+    ["volume", "warm", "record_file"],
     ["progress", "atomic", "versions", "requirements"],
     ["contract"],
 ]

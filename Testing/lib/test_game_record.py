@@ -9,7 +9,8 @@ from builders import block_partition, oblique_grid
 from SegExplainLib.atomic import atomic_folder, atomic_path, require_free_space
 from SegExplainLib.contract import InvalidRequest, OutOfDisk
 from SegExplainLib.game import TallyTable
-from SegExplainLib.game_record import GameRecord, fingerprints_of
+from SegExplainLib.game_record import GameRecord
+from SegExplainLib.record_file import fingerprints_of
 
 
 def a_record(*, n=5, seed=0, ct="one"):
