@@ -21,7 +21,7 @@ from numpy.typing import ArrayLike, NDArray
 from SegExplainLib.contract import InvalidRequest
 from SegExplainLib.evaluation.metric import Metric, undefined
 from SegExplainLib.evaluation.remembered_game import RememberedGame, is_negligible, remembered
-from SegExplainLib.evaluation.unit_curves import Axis, UnitCurve, aopc, deletion_curve
+from SegExplainLib.evaluation.unit_curves import SAME_AREA, Axis, UnitCurve, aopc, deletion_curve
 from SegExplainLib.evaluation.unit_orders import positive_volumes
 from SegExplainLib.shapley.coalitions import every_coalition
 from SegExplainLib.shapley.value_function import ValueFunction
@@ -114,7 +114,7 @@ def naopc(curve: UnitCurve, bounds: AreaBounds) -> Metric:
     name = f"naopc-{bounds.axis}"
     width = bounds.upper - bounds.lower
     if is_negligible(width, *curve.values):
-        return undefined(name, "Every order of the units has the same area: there is nothing to be better or worse at.")
+        return undefined(name, SAME_AREA)
     return Metric(name, (aopc(curve, axis=bounds.axis) - bounds.lower) / width)
 
 

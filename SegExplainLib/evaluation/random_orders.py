@@ -14,11 +14,11 @@ from numpy.typing import ArrayLike, NDArray
 
 from SegExplainLib.contract import InvalidRequest, nearest_names
 from SegExplainLib.evaluation.metric import Metric, undefined
-from SegExplainLib.evaluation.remembered_game import NEGLIGIBLE, remembered
+from SegExplainLib.evaluation.remembered_game import NEGLIGIBLE, RememberedGame, remembered
 from SegExplainLib.evaluation.unit_curves import (
     AXES,
+    SAME_AREA,
     Axis,
-    UnitCurve,
     abpc,
     aopc,
     deletion_coalitions,
@@ -88,7 +88,7 @@ class RandomOrders:
         name = f"{area}-percentile"
         sample = self._sample(area)
         if self._is_flat(sample, value):
-            return undefined(name, FLAT)
+            return undefined(name, SAME_AREA)
         below, equal = self._below_and_equal(sample, value)
         share = (below + equal / 2) / len(sample)
         low, high = _wilson_interval(share, len(sample))
@@ -103,7 +103,7 @@ class RandomOrders:
         name = f"{area}-p-value"
         sample = self._sample(area)
         if self._is_flat(sample, value):
-            return undefined(name, FLAT, better="lower")
+            return undefined(name, SAME_AREA, better="lower")
         below, _ = self._below_and_equal(sample, value)
         return Metric(name, (1 + len(sample) - below) / (1 + len(sample)), better="lower")
 
@@ -118,9 +118,6 @@ class RandomOrders:
     def _below_and_equal(self, sample: NDArray[np.float64], value: float) -> tuple[int, int]:
         below = int(np.count_nonzero(sample < value - self.resolution))
         return below, int(np.count_nonzero(sample <= value + self.resolution)) - below
-
-
-FLAT = "Every order of the units has the same area: there is nothing to be better or worse at."
 
 
 def random_orders(game: ValueFunction, *, volumes_ml: ArrayLike, n_orders: int, seed: int) -> Iterator[RandomOrders]:
@@ -153,30 +150,61 @@ def _followed(
     memory = remembered(game)
     both_ways = [deletion_coalitions(way) for order in orders for way in (order, order[::-1])]
     memory.announce(np.concatenate(both_ways))
-    pairs: list[tuple[UnitCurve, UnitCurve]] = []
+    drawn: list[_Drawn] = []
     for look in checkpoints(min(FIRST_LOOK, len(orders)), len(orders)):
-        memory(np.concatenate(both_ways[2 * len(pairs) : 2 * look]))  # in one batch; the curves then find them known
-        for order in orders[len(pairs) : look]:
-            pairs.append(
-                (
-                    deletion_curve(memory, order, volumes_ml=volumes),
-                    deletion_curve(memory, order[::-1], volumes_ml=volumes),
-                )
-            )
-        yield _seen(pairs, seed=seed, is_final=look == len(orders))
+        memory(np.concatenate(both_ways[2 * len(drawn) : 2 * look]))  # in one batch; the curves then find them known
+        drawn += [_Drawn.of(memory, order, volumes=volumes) for order in orders[len(drawn) : look]]
+        yield _seen(drawn, seed=seed, is_final=look == len(orders))
 
 
-def _seen(pairs: list[tuple[UnitCurve, UnitCurve]], *, seed: int, is_final: bool) -> RandomOrders:
-    areas = {f"aopc-{axis}": tuple(aopc(order, axis=axis) for order, _ in pairs) for axis in AXES}
-    areas |= {f"abpc-{axis}": tuple(abpc(order, back, axis=axis) for order, back in pairs) for axis in AXES}
-    largest = max(abs(value) for order, _ in pairs for value in order.values)
+@dataclass(frozen=True, eq=False)
+class _Drawn:
+    """What is kept of one random order.
+
+    Attributes:
+        areas: As of `RandomOrders`.
+        heights: Of its curve, at the shares of each axis' band.
+    """
+
+    areas: dict[str, float]
+    heights: dict[Axis, NDArray[np.float64]]
+
+    @classmethod
+    def of(cls, game: RememberedGame, order: NDArray[np.int64], *, volumes: NDArray[np.float64]) -> "_Drawn":
+        """Deletes in this order and in its reverse."""
+        curve = deletion_curve(game, order, volumes_ml=volumes)
+        reverse = deletion_curve(game, order[::-1], volumes_ml=volumes)
+        areas = {f"aopc-{axis}": aopc(curve, axis=axis) for axis in AXES}
+        areas |= {f"abpc-{axis}": abpc(curve, reverse, axis=axis) for axis in AXES}
+        shares = {axis: _band_shares(axis, len(order)) for axis in AXES}
+        return cls(areas, {axis: np.interp(shares[axis], curve.shares(axis), curve.values) for axis in AXES})
+
+
+def _band_shares(axis: Axis, n_units: int) -> NDArray[np.float64]:
+    return np.linspace(0.0, 1.0, (n_units if axis == "units" else VOLUME_STEPS) + 1)
+
+
+def _seen(drawn: list[_Drawn], *, seed: int, is_final: bool) -> RandomOrders:
+    heights = {axis: np.array([one.heights[axis] for one in drawn]) for axis in AXES}
     return RandomOrders(
-        n_orders=len(pairs),
+        n_orders=len(drawn),
         seed=seed,
         is_final=is_final,
-        bands={axis: _band([order for order, _ in pairs], axis=axis) for axis in AXES},
-        areas=areas,
-        resolution=NEGLIGIBLE * largest,
+        bands={axis: _band(axis, heights[axis], n_units=heights["units"].shape[1] - 1) for axis in AXES},
+        areas={name: tuple(one.areas[name] for one in drawn) for name in drawn[0].areas},
+        resolution=NEGLIGIBLE * float(np.abs(heights["units"]).max()),
+    )
+
+
+def _band(axis: Axis, heights: NDArray[np.float64], *, n_units: int) -> Band:
+    """Of curves (n_orders, n_shares)."""
+    low, high = np.quantile(heights, BAND, axis=0)
+    return Band(
+        shares=tuple(_band_shares(axis, n_units).tolist()),
+        mean=tuple(heights.mean(axis=0).tolist()),
+        standard_error=tuple((heights.std(axis=0, ddof=1) / math.sqrt(len(heights))).tolist()),
+        low=tuple(low.tolist()),
+        high=tuple(high.tolist()),
     )
 
 
@@ -186,17 +214,3 @@ def _wilson_interval(share: float, n: int) -> tuple[float, float]:
     middle = (share + z * z / (2 * n)) / (1 + z * z / n)
     half_width = z / (1 + z * z / n) * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
     return max(0.0, middle - half_width), min(1.0, middle + half_width)
-
-
-def _band(curves: list[UnitCurve], *, axis: Axis) -> Band:
-    n_steps = len(curves[0].order) if axis == "units" else VOLUME_STEPS
-    shares = np.linspace(0.0, 1.0, n_steps + 1)
-    heights = np.array([np.interp(shares, curve.shares(axis), curve.values) for curve in curves])
-    low, high = np.quantile(heights, BAND, axis=0)
-    return Band(
-        shares=tuple(shares.tolist()),
-        mean=tuple(heights.mean(axis=0).tolist()),
-        standard_error=tuple((heights.std(axis=0, ddof=1) / math.sqrt(len(curves))).tolist()),
-        low=tuple(low.tolist()),
-        high=tuple(high.tolist()),
-    )

@@ -29,6 +29,7 @@ from SegExplainLib.shapley.value_function import ValueFunction
 Axis = Literal["units", "volume"]
 AXES: tuple[Axis, ...] = ("units", "volume")
 """What runs along x: the share of units, or of their volume. Units of unequal size compare by volume only."""
+SAME_AREA = "Every order of the units has the same area: there is nothing to be better or worse at."
 
 
 @dataclass(frozen=True)
