@@ -8,6 +8,7 @@ from typing import Any
 from slicer.i18n import tr as _
 
 from SegExplainGui.run import Logics
+from SegExplainGui.scene.quantity_words import run_name
 from SegExplainGui.scene.result import Result, create_result
 from SegExplainGui.setup.app_folders import unwritable
 from SegExplainLib.atomic import atomic_path
@@ -108,12 +109,13 @@ def load_folder(scene: Any, folder: Path, ct: Any, logics: Logics) -> Result:
     if not (folder / "manifest.json").exists() and (folder / "results" / "manifest.json").exists():
         folder = folder / "results"  # a job's folder, or the demo's
     manifest = ResultManifest.read(folder)
-    name = _("Why {target}? ({folder})").format(target=manifest.request.get("target", ""), folder=folder.name)
+    asked = manifest.request
+    name = run_name(asked.get("target", ""), asked.get("method", ""), ct.GetName(), folder.name)
     result = create_result(scene, ct, name=name, segmentations_logic=logics.segmentations, colors_logic=logics.colors)
     try:
         result.set_units(folder / UNITS)
-        if manifest.request.get("method") in GRADIENT_METHODS:
-            result.set_voxel_map(folder / VOXELS, method=manifest.request["method"])
+        if asked.get("method") in GRADIENT_METHODS:
+            result.set_voxel_map(folder / VOXELS, method=asked["method"])
         result.set_answers(folder / ANSWERS)
     except SegExplainError:
         result.remove()

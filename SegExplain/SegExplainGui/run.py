@@ -10,6 +10,7 @@ from typing import Any
 from slicer.i18n import tr as _
 
 from SegExplainGui.scene.preview_map import PreviewMap, create_preview
+from SegExplainGui.scene.quantity_words import run_name
 from SegExplainGui.scene.result import Result, create_result
 from SegExplainGui.scene.roi_appearance import make_faint
 from SegExplainGui.scene_question import SceneQuestion
@@ -118,9 +119,7 @@ class Run:
         if problems:
             raise InvalidRequest("; ".join(problems))
         (self._job / "request.json").write_text(request.to_json(), encoding="utf-8")
-        self._name = _("Why {target}? ({ct}, {clock})").format(
-            target=request.target, ct=self._question.ct.GetName(), clock=time.strftime("%H:%M")
-        )
+        self._name = run_name(request.target, request.method, self._question.ct.GetName(), time.strftime("%H:%M"))
         self._queue.ask(Command(command="explain", job=str(self._job)), self._heard)
 
     def cancel(self) -> None:
@@ -189,8 +188,7 @@ class Run:
                 colors_logic=self._logics.colors,
             )
             self.result.set_units(units)
-            if self._scene.GetNodeByID(self._roi_id) is self._question.roi:
-                make_faint(self._question.roi)
+            self._make_roi_faint()
         method = fields.get("method", ExplainRequest.method)
         if method in GRADIENT_METHODS:
             self.result.set_voxel_map(voxel_map, method=method)
@@ -211,6 +209,11 @@ class Run:
         except SegExplainError as error:
             text = _("There is no preview. {error}").format(error=error.message)
             self._on_event(Event(event="warning", message=text))
+        self._make_roi_faint()
+
+    def _make_roi_faint(self) -> None:
+        if self._scene.GetNodeByID(self._roi_id) is self._question.roi:
+            make_faint(self._question.roi)
 
     def _drop_preview(self) -> None:
         if self.preview is not None:

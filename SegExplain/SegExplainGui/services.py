@@ -205,6 +205,10 @@ class ShownResult(Protocol):
         """Colours of units in an answer: ``rgb(values)``, ``is_signed`` and the ``limit`` of the strongest."""
 
     @property
+    def noun(self) -> str:
+        """What its numbers are called, such as "importance"."""
+
+    @property
     def has_voxel_map(self) -> bool:
         """Whether a gradient method made it: with a number for each voxel, and nothing removed."""
 

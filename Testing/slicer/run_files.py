@@ -41,6 +41,36 @@ def values_of(question: int, values: Sequence[float] = VALUES) -> NDArray[np.flo
     return np.roll(np.asarray(values), question) * (1.0, 1000.0, 3.0)[question]
 
 
+def voxel_map(*, is_signed: bool) -> NDArray[np.float32]:
+    """(k, j, i) another number at each voxel of a box within that of the units, with a hole of 0 in it."""
+    values = np.zeros(SHAPE_KJI, dtype=np.float32)
+    numbers = np.linspace(-1.0 if is_signed else 0.1, 1.5, 3 * 5 * 6, dtype=np.float32)
+    values[2:5, 2:7, 4:10] = numbers.reshape(3, 5, 6)
+    values[3, 4, 6] = 0.0
+    return values
+
+
+def write_map(folder: Path, ijk_to_ras: NDArray, values: NDArray, name: str = "map.nrrd") -> Path:
+    """map.nrrd, or attribution.nrrd, as the worker writes it."""
+    path = folder / name
+    path.unlink(missing_ok=True)
+    write_nrrd(np.ascontiguousarray(values, dtype=np.float32), ijk_to_ras, path)
+    return path
+
+
+def write_gradient_answers(folder: Path, values: Sequence[float], unit: str = "relative") -> Path:
+    """answers.csv of a gradient method: one answer, no errors, nothing removed."""
+    path, nan = folder / "answers.csv", float("nan")
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        heading = "class,quantity,unit_of_value,id,name,value,standard_error,low_95,high_95,volume_ml,empty_value"
+        writer.writerow([*heading.split(","), "full_value"])
+        for n, (name, value) in enumerate(zip(NAMES, values), start=1):
+            ends = (-float("inf"), float("inf"))
+            writer.writerow(["liver", "soft-dice", unit, n, name, value, nan, *ends, 10 * n, nan, 0.9])
+    return path
+
+
 def write_players(folder: Path, values: Sequence[float] = VALUES, names: Sequence[str] = NAMES) -> Path:
     """players.csv, of the first question."""
     path = folder / "players.csv"

@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import run_files
 import scenes
+import slicer
 from SegExplainGui.scene.nrrd_file import write_nrrd
 from SegExplainGui.scene.result import Result, create_result, results_in
 from SegExplainGui.scene.roi_box import roi_extent
@@ -184,6 +186,16 @@ class ScriptedServices:
         write_nrrd(labels, scenes.ijk_to_ras("straight"), self.folder / f"units{n_units}.nrrd")
         result.set_units(self.folder / f"units{n_units}.nrrd")
         result.set_answers(write_answers(self.folder / "answers.csv", n_units=n_units))
+        return result
+
+    def gradient_result(self, ct: Any, *, method: str, values: Sequence[float], unit: str) -> Result:
+        """The nodes of a gradient method's run: each voxel has the number of its unit, errors are not told."""
+        result = self.finished_result(ct, name="By gradients", n_units=len(values))
+        labels = slicer.util.arrayFromVolume(result.head.GetNodeReference("SegExplain.labels"))
+        path = self.folder / "map.nrrd"
+        write_nrrd(np.array([0, *values], np.float32)[labels], scenes.ijk_to_ras("straight"), path)
+        result.set_voxel_map(path, method=method)
+        result.set_answers(run_files.write_gradient_answers(self.folder, values, unit))
         return result
 
 

@@ -217,7 +217,8 @@ def test_extreme_values_of_every_widget_make_a_valid_request(a_panel):
     from SegExplainGui.parameters import request_fields
 
     ui = a_panel.ui
-    for name in ("budgetSpinBox", "toleranceSpinBox", "batchSpinBox", "seedSpinBox", "unitSizeSlider"):
+    names = ("budgetSpinBox", "toleranceSpinBox", "batchSpinBox", "seedSpinBox", "unitSizeSlider", "noiseSpinBox")
+    for name in names:
         for end in ("minimum", "maximum"):
             widget = getattr(ui, name)
             widget.value = getattr(widget, end)
@@ -346,6 +347,142 @@ def test_what_the_units_do_not_use_is_greyed_out(a_panel):
         _settle()
         assert a_panel.ui.organsSelector.enabled == uses_organs
         assert a_panel.ui.unitSizeSlider.enabled == uses_size
+
+
+# the method and what it uses
+
+OPTIONS = {
+    "budget": "budgetSpinBox",
+    "tolerance": "toleranceSpinBox",
+    "seed": "seedSpinBox",
+    "noise": "noiseSpinBox",
+    "layer": "layerLineEdit",
+    "float32": "float32CheckBox",
+    "xrai": "xraiFastCheckBox",
+}
+USED = {
+    "saliency": "float32",
+    "input-x-gradient": "float32",
+    "guided-backprop": "float32",
+    "seg-grad-cam": "float32 layer",
+    "integrated-gradients": "float32 budget tolerance",
+    "expected-gradients": "float32 budget tolerance seed",
+    "smoothgrad": "float32 budget tolerance seed noise",
+    "smoothgrad-squared": "float32 budget tolerance seed noise",
+    "vargrad": "float32 budget tolerance seed noise",
+    "xrai": "float32 budget tolerance xrai",
+}
+
+
+@pytest.mark.parametrize("name", contract.METHODS)
+def test_each_method_shows_what_it_uses_and_can_be_asked(a_ready_panel, name):
+    from SegExplainGui.parameters import Method, request_fields
+
+    ui, parameters = a_ready_panel.ui, a_ready_panel.parameters
+    parameters.method = Method(name)
+    _settle()
+    used = USED.get(name, "budget tolerance seed").split()
+    assert {option for option, widget in OPTIONS.items() if not getattr(ui, widget).isHidden()} == set(used)
+    assert ui.removalSelector.enabled == (name in contract.SHAPLEY_METHODS or name in contract.PATH_METHODS)
+    assert ui.referenceCtsSelector.isHidden()
+    assert ui.reasonLabel.text == ""
+    request = contract.ExplainRequest(ct="a", model="b", roi="c", **request_fields(parameters))
+    assert request.problems() == []
+
+
+def test_every_method_says_in_a_line_what_it_is(a_panel):
+    import qt
+    from SegExplainGui.parameters import Method
+
+    tips = [a_panel.ui.methodSelector.itemData(row, qt.Qt.ToolTipRole) for row in range(len(Method))]
+    assert len(set(tips)) == len(contract.METHODS)
+    assert all(tip and len(tip) < 110 for tip in tips)
+    a_panel.parameters.method = Method.XRAI
+    _settle()
+    assert a_panel.ui.methodSelector.toolTip == tips[-1]
+
+
+def test_shapley_methods_come_first(a_panel):
+    from SegExplainGui.parameters import Method
+
+    uses_gradients = [method.uses_gradients for method in Method]
+    assert uses_gradients == sorted(uses_gradients)
+    assert a_panel.ui.methodSelector.count == len(contract.METHODS)
+
+
+@pytest.mark.parametrize("value", [one for one in contract.VALUES if one != "fp-relative"])
+@pytest.mark.parametrize("method", ["kernel-shap", "saliency"])
+def test_a_measure_without_a_gradient_is_refused_for_gradients_with_what_can_be_chosen(a_ready_panel, method, value):
+    from SegExplainGui.parameters import Method, Quantity
+
+    bed = a_ready_panel
+    bed.parameters.method, bed.parameters.value = Method(method), Quantity(value)
+    _settle()
+    is_refused = method == "saliency" and value not in contract.DIFFERENTIABLE_VALUES
+    assert ("no gradient" in bed.ui.reasonLabel.text) == is_refused
+    assert ("Mean logit" in bed.ui.reasonLabel.text) == is_refused
+    assert bed.ui.explainButton.enabled == (not is_refused)
+
+
+@pytest.mark.parametrize("removal", ["black-white", "references"])
+def test_several_images_are_for_paths_alone(a_ready_panel, removal):
+    from SegExplainGui.parameters import Method, Removal, request_fields
+
+    bed = a_ready_panel
+    bed.parameters.removal = Removal(removal)
+    _settle()
+    assert "one only" in bed.ui.reasonLabel.text
+    bed.parameters.method = Method.SALIENCY  # has no use for it
+    _settle()
+    assert bed.ui.reasonLabel.text == ""
+    fields = request_fields(bed.parameters)
+    assert contract.ExplainRequest(ct="a", model="b", roi="c", **fields).problems() == []
+    bed.parameters.method = Method.EXPECTED_GRADIENTS
+    _settle()
+    assert ("Choose the other CTs" in bed.ui.reasonLabel.text) == (removal == "references")
+
+
+def test_other_cts_are_chosen_from_the_scene_and_kept_with_it(a_ready_panel):
+    from SegExplainGui.parameters import Method, Parameters, Removal, reference_cts
+
+    bed = a_ready_panel
+    others = [
+        scenes.add_ct(bed.scene, np.full((4, 5, 6), value, np.int16), scenes.ijk_to_ras("oblique")) for value in (1, 2)
+    ]
+    bed.parameters.method, bed.parameters.removal = Method.INTEGRATED_GRADIENTS, Removal.REFERENCES
+    _settle()
+    assert not bed.ui.referenceCtsSelector.isHidden()
+    for ct in others:
+        bed.ui.referenceCtsSelector.check(ct)
+    _settle()
+    assert bed.ui.reasonLabel.text == ""
+    assert reference_cts(Parameters(bed.parameters.parameterNode)) == others
+    bed.panel.leave()
+    bed.ui.referenceCtsSelector.uncheck(others[0])
+    bed.panel.enter(bed.parameters)
+    assert bed.ui.referenceCtsSelector.checkedNodes() == others
+    bed.scene.RemoveNode(others[0])
+    _settle()
+    assert reference_cts(bed.parameters) == others[1:]
+    bed.parameters.removal = Removal.BLACK_WHITE
+    assert reference_cts(bed.parameters) == []
+
+
+def test_other_cts_are_exported_like_the_ct(a_ready_panel, tmp_path):
+    from SegExplainGui.parameters import Method, Removal, choose_reference_cts
+    from SegExplainGui.scene_question import scene_question
+    from SegExplainGui.services import ModelUse
+
+    bed = a_ready_panel
+    other = scenes.add_ct(bed.scene, np.full((4, 5, 6), 7, np.int16), scenes.ijk_to_ras("oblique"))
+    bed.parameters.method, bed.parameters.removal = Method.INTEGRATED_GRADIENTS, Removal.REFERENCES
+    choose_reference_cts(bed.parameters, [other])
+    request = scene_question(bed.parameters, ModelUse(model="demo")).exported(tmp_path, warn=print)
+    assert request.problems() == []
+    (path,) = request.reference_cts
+    assert path != request.ct
+    assert Path(path).read_bytes().endswith(np.full((4, 5, 6), 7, np.int16).tobytes())
+    assert "Müller" not in path
 
 
 # region and preview
@@ -515,6 +652,82 @@ def test_a_result_is_shown_and_every_control_changes_it_at_once(a_ready_panel):
     assert ui.unitsTable.horizontalHeaderItem(1).text() == "Importance (ml)"
     assert "explain" in bed.services.names()
     assert bed.services.names().count("explain") == 1
+
+
+def test_a_preview_is_shown_and_said_not_to_be_the_answer(a_ready_panel):
+    bed = a_ready_panel
+    _start(bed)
+    bed.services.answer("explain", "event", _event(event="partial", message="Seg-Grad-CAM preview"))
+    bed.services.answer("explain", "event", _event(event="stage", stage="evaluate coalitions"))
+    assert bed.services.done[-1] == ("show_preview",)
+    assert "not the answer" in bed.ui.progressLabel.text
+    assert bed.ui.resultSelector.count == 0
+    result = bed.services.finished_result(bed.ct)
+    bed.services.answer("explain", "result", result)
+    bed.services.answer("explain", "event", _event(event="progress", stage="evaluate coalitions", done=1, total=9))
+    assert "preview" not in bed.ui.progressLabel.text
+    assert bed.services.done[-1] == ("bring_to_views", result)
+
+
+def test_the_result_before_comes_back_when_a_preview_goes_without_an_answer(a_ready_panel):
+    bed = a_ready_panel
+    _start(bed)
+    earlier = _finish(bed)
+    _start(bed)
+    bed.services.answer("explain", "event", _event(event="partial", message="Seg-Grad-CAM preview"))
+    bed.services.answer("explain", "end", _failure("Stopped.", kind="Cancelled"))
+    assert bed.services.done[-1] == ("bring_to_views", earlier)
+
+
+def test_a_preview_takes_no_views_while_another_module_is_shown(a_ready_panel):
+    bed = a_ready_panel
+    _start(bed)
+    bed.panel.leave()
+    bed.services.answer("explain", "event", _event(event="partial", message="Seg-Grad-CAM preview"))
+    assert ("show_preview",) not in bed.services.done
+
+
+def _gradient_result(bed, method, values, unit):
+    result = bed.services.gradient_result(bed.ct, method=method, values=values, unit=unit)
+    bed.services.answer("explain", "result", result)
+    bed.services.answer("explain", "end", None)
+    _settle()
+    return result
+
+
+def test_a_map_without_sign_is_told_in_percent_without_error_or_direction(a_ready_panel):
+    bed, ui = a_ready_panel, a_ready_panel.ui
+    _start(bed)
+    _gradient_result(bed, "seg-grad-cam", (0.02, 0.008, 0.0), "relative")
+    assert ui.unitsTable.horizontalHeaderItem(1).text() == "Heat (% of largest)"
+    assert [ui.unitsTable.item(row, 1).text() for row in range(3)] == ["100.0", "40.0", "0.0"]
+    for widget in (ui.signSelector, ui.shownClassSelector, ui.shownValueSelector):
+        assert not widget.enabled
+    _start(bed)
+    _finish(bed, name="Shapley")
+    for widget in (ui.signSelector, ui.shownClassSelector, ui.shownValueSelector):
+        assert widget.enabled
+    assert ui.unitsTable.horizontalHeaderItem(1).text() == "Importance"
+
+
+def test_a_signed_map_is_told_in_its_unit_with_signs(a_ready_panel):
+    bed, ui = a_ready_panel, a_ready_panel.ui
+    _start(bed)
+    _gradient_result(bed, "integrated-gradients", (0.5, -0.25, 0.1), "share")
+    assert ui.unitsTable.horizontalHeaderItem(1).text() == "Importance"
+    assert [ui.unitsTable.item(row, 1).text() for row in range(3)] == ["+0.500", "−0.250", "+0.100"]
+    assert ui.signSelector.enabled
+
+
+def test_gradients_are_told_in_their_own_words_while_they_are_taken(a_ready_panel):
+    bed = a_ready_panel
+    _start(bed)
+    for stage in ("remove units", "run unperturbed tiles", "take gradients"):
+        bed.services.answer("explain", "event", _event(event="stage", stage=stage))
+        assert not re.search("remov|combination|coalition", bed.ui.progressLabel.text.lower())
+    bed.services.answer("explain", "event", _event(event="progress", stage="take gradients", done=3, total=12))
+    assert bed.ui.progressLabel.text == "Following the network back"
+    assert bed.ui.progressBar.value == 250
 
 
 def test_choosing_a_unit_jumps_to_it_and_highlights_it(a_ready_panel):

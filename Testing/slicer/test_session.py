@@ -142,6 +142,44 @@ def test_an_explanation_goes_from_nodes_to_nodes(a_session, a_torso):
     assert events == []
 
 
+@pytest.mark.parametrize(("method", "is_signed"), [("seg-grad-cam", False), ("input-x-gradient", True)])
+def test_a_gradient_method_gives_a_number_for_each_voxel_and_its_folder_comes_back(
+    a_session, a_torso, tmp_path, method, is_signed
+):
+    from SegExplainGui import console
+    from SegExplainGui.result_files import load_folder, save_folder
+
+    result = console.explain(a_session, a_question(a_torso, method=method, removal="local-mean"), callback=None)
+    overlay = arrayFromVolume(result.overlay)
+    assert result.has_voxel_map
+    assert len(np.unique(overlay)) > 100
+    assert (overlay.min() < 0) == is_signed
+    assert result.unit_of_value(*result.shown) == ("share" if is_signed else "relative")
+    assert result.answers() == {"lesion": ["soft-dice"]}
+    assert not any("coalition" in text or "removed" in text for text in result.sentences)
+    save_folder(result, tmp_path / "saved")
+    again = load_folder(a_session.scene, tmp_path / "saved", a_torso[0], a_session.logics)
+    np.testing.assert_array_equal(arrayFromVolume(again.overlay), overlay)
+    assert again.rows(*result.shown) == result.rows(*result.shown)
+
+
+def test_a_preview_comes_before_the_first_importances_and_goes_with_them(a_session, a_torso):
+    def has_preview(events, run):
+        return not run.is_active or any(event.message == "Seg-Grad-CAM preview" for event in events)
+
+    run, _events = events_of(a_session, a_question(a_torso, budget=3000, unit_mm=31.0, units="fcc"), until=has_preview)
+    assert run.preview is not None
+    assert run.result is None
+    assert arrayFromVolume(run.preview.volume).max() >= 100
+    while run.is_active and run.result is None:
+        a_session.talk.wait(0.02)
+    assert run.preview is None
+    assert run.result is not None
+    run.cancel()
+    while run.is_active:
+        a_session.talk.wait(0.02)
+
+
 def events_of(session, question, *, until):
     """Starts a run and polls until ``until(events, run)``; gives (run, events)."""
     from SegExplainGui import console

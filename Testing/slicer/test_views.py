@@ -11,7 +11,8 @@ import slicer
 import slicer_application
 from run_files import HOLE, QUESTIONS, VALUES
 from SegExplainGui.scene.importance_map import legend_of
-from SegExplainGui.scene.result import create_result, show_in_slices
+from SegExplainGui.scene.result import create_result
+from SegExplainGui.scene.shown_in_views import show_in_slices
 from views import SliceView, View3D
 
 from SegExplainLib.report.colours import diverging_rgba

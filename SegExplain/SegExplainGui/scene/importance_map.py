@@ -118,7 +118,7 @@ def scale_map(volume: Any, scale: ColourScale, *, keep_user_window: bool) -> Non
     last = scale_of(volume)
     if keep_user_window and last is not None:
         found = display.GetWindowLevelMin(), display.GetWindowLevelMax()
-        if not np.allclose(found, (last.low, last.limit), rtol=0, atol=1e-6 * last.limit):
+        if not np.allclose(found, (last.low, last.limit), rtol=0, atol=1e-5 * last.limit):
             return
     volume.SetAttribute(_LIMIT, repr(scale.limit))
     volume.SetAttribute(_SIGNED, None if scale.is_signed else "0")
@@ -132,7 +132,7 @@ def scale_of(volume: Any) -> ColourScale | None:
     return ColourScale(float(limit), volume.GetAttribute(_SIGNED) != "0") if limit else None
 
 
-def title_legend(volume: Any, title: str, scale: ColourScale) -> None:
+def title_legend(volume: Any, title: str, scale: ColourScale, *, is_percent: bool = False) -> None:
     """Names the legend and gives its numbers two digits."""
     legend = legend_of(volume)
     if legend is None:
@@ -141,6 +141,8 @@ def title_legend(volume: Any, title: str, scale: ColourScale) -> None:
         legend.SetTitleText(title)
     decimals, sign = max(0, 1 - math.floor(math.log10(scale.limit / 2))), "+" if scale.is_signed else ""
     label_format = f"%{sign}.{decimals}f" if decimals <= 5 else f"%{sign}.1e"
+    if is_percent:
+        label_format = f"%{sign}.0f %%"
     if legend.GetLabelFormat() != label_format:
         legend.SetLabelFormat(label_format)
 
@@ -165,6 +167,8 @@ def lay_over(volume: Any, labels_volume: Any, ct: Any, composite_nodes: Iterable
         composite.SetLabelVolumeID(labels_volume.GetID())
         composite.SetLabelOpacity(opacity)
         composite.EndModify(was_modifying)
+    if (legend := legend_of(volume)) is not None:
+        legend.Modified()  # the views look for it only now
 
 
 def fade(labels_volume: Any, composite_nodes: Iterable[Any], opacity: float) -> None:

@@ -71,6 +71,6 @@ def create_preview(scene: Any, ct_node: Any, path: Path, *, target: str, colors_
     importance_map.prepare_map(volume, colours[0], colors_logic)
     importance_map.prepare_labels(shades, colours[1])
     show_voxels(found, volume, shades, keep_user_window=False)
-    importance_map.title_legend(volume, title, found.scale)
+    importance_map.title_legend(volume, title, found.scale, is_percent=True)
     volume.SetAttribute("SegExplain.Preview", "1")  # whoever looks for a CT knows that it is none
     return PreviewMap(volume, shades, colours, ct_node.GetID())

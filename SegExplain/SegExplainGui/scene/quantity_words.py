@@ -2,6 +2,8 @@
 
 from slicer.i18n import tr as _
 
+from SegExplainLib.contract import GRADIENT_METHODS
+
 
 def short_name(quantity: str) -> str:
     """A quantity for titles and axes: ``soft Dice``; the quantity itself where there is no word for it."""
@@ -18,6 +20,30 @@ def short_name(quantity: str) -> str:
         "soft-volume": _("soft volume"),
     }
     return words.get(quantity, quantity)
+
+
+def method_name(method: str) -> str:
+    """A gradient method for titles: ``Seg-Grad-CAM``; the method itself where there is no word for it."""
+    words = {
+        "seg-grad-cam": _("Seg-Grad-CAM"),
+        "saliency": _("saliency"),
+        "input-x-gradient": _("input × gradient"),
+        "guided-backprop": _("guided backpropagation"),
+        "smoothgrad": _("SmoothGrad"),
+        "smoothgrad-squared": _("squared SmoothGrad"),
+        "vargrad": _("VarGrad"),
+        "integrated-gradients": _("integrated gradients"),
+        "expected-gradients": _("expected gradients"),
+        "xrai": _("XRAI"),
+    }
+    return words.get(method, method)
+
+
+def run_name(target: str, method: str, ct: str, when: str) -> str:
+    """Of a result: what was asked, by which method where it is none of the Shapley methods, of what, and when."""
+    words = {"target": target, "method": method_name(method), "ct": ct, "when": when}
+    text = _("{target} by {method} ({ct}, {when})") if method in GRADIENT_METHODS else _("Why {target}? ({ct}, {when})")
+    return text.format(**words)
 
 
 def noun_of(method: str) -> str:
@@ -39,17 +65,16 @@ def is_signed(method: str) -> bool:
     return method not in ("seg-grad-cam", "saliency", "smoothgrad-squared", "vargrad")
 
 
+def is_relative(method: str) -> bool:
+    """Whether a method's numbers are on a scale of their own, of which only ratios mean something."""
+    return bool(method) and method not in ("input-x-gradient", "integrated-gradients", "expected-gradients")
+
+
 def map_title(method: str, target: str, quantity: str, unit: str) -> str:
     """Of a legend; ``method`` is empty for Shapley values."""
-    what = noun_of(method)
-    what = what[:1].upper() + what[1:]
-    is_in_unit = unit_label(unit) and unit != "relative"
-    parts = [
-        _("{what} of each voxel for").format(what=what) if method else _("{what} for").format(what=what),
-        target,
-        short_name(quantity) + (f" ({unit_label(unit)})" if is_in_unit else ""),
-    ]
-    return "\n".join(parts)
+    what, unit = noun_of(method).capitalize(), "" if is_relative(method) else unit_label(unit)
+    number = short_name(quantity) + (f" ({unit})" if unit else "")
+    return "\n".join([_("{what}\nof each voxel for" if method else "{what} for").format(what=what), target, number])
 
 
 def unit_label(unit: str) -> str:

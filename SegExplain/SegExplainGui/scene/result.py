@@ -1,7 +1,7 @@
 """Results in the scene: one run's nodes, made, filled, shown, found again after loading, and removed."""
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from slicer.i18n import tr as _
 from SegExplainGui.scene import importance_map, unit_segments, unit_table
 from SegExplainGui.scene.colour_scale import ColourScale
 from SegExplainGui.scene.ct_grid import ct_grid, moved, to_world
-from SegExplainGui.scene.quantity_words import is_signed, map_title
+from SegExplainGui.scene.quantity_words import is_relative, is_signed, map_title, noun_of
 from SegExplainGui.scene.result_nodes import (
     NAME,
     add_voxel_nodes,
@@ -78,7 +78,10 @@ class Result:
 
     @property
     def overlay(self) -> Any:
-        """vtkMRMLScalarVolumeNode, float32: the importance of each voxel or of its unit; None once it was deleted."""
+        """vtkMRMLScalarVolumeNode, float32: the importance of each voxel's unit; None once it was deleted.
+
+        Of a gradient method that of the voxel itself, in percent where only ratios mean something.
+        """
         return node_of(self.head, "map")
 
     @property
@@ -202,6 +205,11 @@ class Result:
         """ "voxels", "ml", "share", "logit", or "relative" where only ratios mean something."""
         return self.answer(cls, quantity).unit
 
+    @property
+    def noun(self) -> str:
+        """What its numbers are called."""
+        return noun_of(self.method)
+
     def scale(self, cls: str, quantity: str) -> ColourScale:
         """The colours of units in an answer."""
         return self._scale_of(self.answer(cls, quantity))
@@ -317,7 +325,8 @@ class Result:
             importance_map.scale_map(self.overlay, scale, keep_user_window=keep_user_window)
             importance_map.recolour_map(self.overlay, voxels_of(labels), units.ids, answer.values)
         title = map_title(self.method, answer.target, answer.quantity, answer.unit)
-        importance_map.title_legend(self.overlay, title, importance_map.scale_of(self.overlay) or scale)
+        scale = importance_map.scale_of(self.overlay) or scale
+        importance_map.title_legend(self.overlay, title, scale, is_percent=is_relative(self.method))
 
     def _scale_of(self, answer: Answer) -> ColourScale:
         return ColourScale.of(answer.values, is_signed=is_signed(self.method))
@@ -382,17 +391,3 @@ def create_result(scene: Any, ct_node: Any, *, name: str, segmentations_logic: A
 def results_in(scene: Any) -> list[Result]:
     """Every result in the scene, also one that was loaded with it; the newest first."""
     return [Result(head) for head in reversed(heads_in(scene))]
-
-
-def show_in_slices(result: Result, composite_nodes: Iterable[Any], opacity: float) -> None:
-    """Lays a result over its CT in slice views, each given by its vtkMRMLSliceCompositeNode.
-
-    The views' label layer shows the units, or the shades of a map of voxels, with ``opacity`` in 0..1; the foreground
-    holds the numbers, clear.
-
-    Raises:
-        InvalidRequest: a volume of the result was deleted.
-    """
-    seen = required_node(result.head, "shades" if result.has_voxel_map else "labels")
-    volumes = required_node(result.head, "map"), seen, result.ct
-    importance_map.lay_over(*volumes, composite_nodes, opacity)

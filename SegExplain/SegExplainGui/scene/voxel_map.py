@@ -4,7 +4,7 @@ Two volumes, for the reason that `importance_map` tells: the numbers, and a labe
 slice views' label layer blends with every opacity.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from slicer.i18n import tr as _
 from SegExplainGui.scene import importance_map
 from SegExplainGui.scene.colour_scale import ColourScale
 from SegExplainGui.scene.ct_grid import CtGrid
-from SegExplainGui.scene.quantity_words import is_signed
+from SegExplainGui.scene.quantity_words import is_relative, is_signed
 from SegExplainGui.scene.unit_labels import box_of, read_on_grid, set_voxels, shifted
 from SegExplainLib.contract import InvalidRequest
 from SegExplainLib.report.colours import symmetric_limit
@@ -50,6 +50,10 @@ class VoxelMap:
         limit = float(np.percentile(some, ROBUST_PERCENT)) if some.size else 1.0
         return ColourScale(symmetric_limit(limit), self.is_signed)
 
+    def in_percent(self) -> "VoxelMap":
+        """The map in percent of its scale's limit."""
+        return replace(self, values=self.values * np.float32(100.0 / self.scale.limit))
+
     def shades(self) -> NDArray[np.uint8]:
         """(k, j, i) 1 to `N_SHADES` along the scale; 0 where the value is zero."""
         scale, shades = self.scale, np.empty(self.values.shape, dtype=np.uint8)
@@ -61,7 +65,7 @@ class VoxelMap:
 
 
 def read_voxel_map(path: Path, grid: CtGrid, *, method: str) -> VoxelMap:
-    """The map in a file, cut to where it is not zero.
+    """The map in a file, cut to where it is not zero; in percent where only ratios mean something.
 
     Args:
         path: map.nrrd or attribution.nrrd.
@@ -78,9 +82,9 @@ def read_voxel_map(path: Path, grid: CtGrid, *, method: str) -> VoxelMap:
             _("{path} holds a number that is not finite.").format(path=path), _("Run the explanation again.")
         )
     box = box_of(values != 0) or (slice(0, 1),) * 3  # a map of zeros is a map
-    return VoxelMap(
-        np.ascontiguousarray(values[box], dtype=np.float32), shifted(grid.ijk_to_ras, box), is_signed(method)
-    )
+    cut = np.ascontiguousarray(values[box], dtype=np.float32)
+    found = VoxelMap(cut, shifted(grid.ijk_to_ras, box), is_signed(method))
+    return found.in_percent() if is_relative(method) else found
 
 
 def fill_shade_colours(colours: Any, scale: ColourScale) -> None:

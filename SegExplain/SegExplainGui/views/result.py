@@ -129,6 +129,7 @@ class ResultView:
         self._table.show(
             result.rows(cls, quantity),
             unit_of_value=result.unit_of_value(cls, quantity),
+            noun=result.noun.capitalize(),
             scale=scale,
             has_errors=not result.has_voxel_map,
         )

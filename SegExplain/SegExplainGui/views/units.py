@@ -22,7 +22,7 @@ class UnitsView:
         self._table, self._on_pick = table, on_pick
         self._rows: list[UnitRow] = []
         self._scale: Any = None
-        self._has_errors = False
+        self._has_errors, self._is_relative = False, False
         self._column = IMPORTANCE
         header = table.horizontalHeader()
         header.setSectionResizeMode(NAME, qt.QHeaderView.Stretch)
@@ -38,28 +38,30 @@ class UnitsView:
         chosen = self._table.selectedItems()
         return self._rows[chosen[0].row()].id if chosen else None
 
-    def show(self, rows: Sequence[UnitRow], *, unit_of_value: str, scale: Any, has_errors: bool) -> None:
+    def show(self, rows: Sequence[UnitRow], *, unit_of_value: str, noun: str, scale: Any, has_errors: bool) -> None:
         """Shows other rows; the chosen unit stays chosen, and nobody is told.
 
         Args:
             rows: One for each unit.
-            unit_of_value: Of the importances.
+            unit_of_value: Of the importances; "relative" ones are shown in percent of the largest.
+            noun: What they are called.
             scale: Colours of the importances, as `ShownResult.scale` gives them.
             has_errors: Whether an error that is not known is one that will come.
         """
         picked = self.picked
         self._rows, self._scale, self._has_errors = list(rows), scale, has_errors
         words = value_unit_words(unit_of_value)
+        self._is_relative = unit_of_value == "relative"
         self._table.horizontalHeaderItem(NAME).setText(_("Unit"))
         self._table.horizontalHeaderItem(IMPORTANCE).setText(
-            _("Importance ({unit})").format(unit=words) if words else _("Importance")
+            _("{what} ({unit})").format(what=noun, unit=words) if words else noun
         )
         self._table.horizontalHeaderItem(VOLUME).setText(_("ml"))
         self._draw(picked)
 
     def clear(self) -> None:
         """Shows no rows."""
-        self.show([], unit_of_value="", scale=None, has_errors=False)
+        self.show([], unit_of_value="", noun=_("Importance"), scale=None, has_errors=False)
 
     def _sort_by(self, column: int) -> None:
         self._column = column
@@ -67,13 +69,15 @@ class UnitsView:
 
     def _draw(self, picked: int | None) -> None:
         self._rows.sort(key=self._sort_key)
-        decimals = _decimals(self._scale.limit if self._scale is not None else 1.0)
+        limit = self._scale.limit if self._scale is not None else 1.0
+        factor = 100 / limit if self._is_relative else 1.0
+        decimals = 1 if self._is_relative else _decimals(limit)
         was = self._table.blockSignals(True)
         self._table.setRowCount(len(self._rows))
         for at, row in enumerate(self._rows):
             name = qt.QTableWidgetItem(_swatch(self._scale.rgb(row.importance)), row.name)
             name.setToolTip(row.name)
-            importance = qt.QTableWidgetItem(self._value_words(row, decimals))
+            importance = qt.QTableWidgetItem(self._value_words(row, factor, decimals))
             volume = qt.QTableWidgetItem(f"{row.volume_ml:,.1f}")
             for cell in (importance, volume):
                 cell.setData(qt.Qt.TextAlignmentRole, RIGHT_MIDDLE)
@@ -91,13 +95,12 @@ class UnitsView:
         strength = row.volume_ml if self._column == VOLUME else abs(row.importance)
         return (-strength if math.isfinite(strength) else 0.0, row.id)
 
-    def _value_words(self, row: UnitRow, decimals: int) -> str:
-        sign = "+" if self._scale.is_signed else ""
-        value = f"{row.importance:{sign},.{decimals}f}".replace("-", "\u2212")
-        if row.standard_error == 0 or not (self._has_errors or math.isfinite(row.standard_error)):
+    def _value_words(self, row: UnitRow, factor: float, decimals: int) -> str:
+        sign, error = "+" if self._scale.is_signed else "", row.standard_error
+        value = f"{factor * row.importance:{sign},.{decimals}f}".replace("-", "\u2212")
+        if error == 0 or not (self._has_errors or math.isfinite(error)):
             return value
-        error = f"{row.standard_error:,.{decimals}f}" if math.isfinite(row.standard_error) else "?"
-        return f"{value} ± {error}"
+        return f"{value} ± {factor * error:,.{decimals}f}" if math.isfinite(error) else f"{value} ± ?"
 
     def _on_selection(self) -> None:
         self._on_pick(self.picked)

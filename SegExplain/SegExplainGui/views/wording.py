@@ -64,6 +64,6 @@ def stage_words(stage: str) -> str:
 
 
 def value_unit_words(unit: str) -> str:
-    """The unit of an importance, for a heading; empty for a share, which has none."""
-    known = {"voxels": _("voxels"), "ml": _("ml"), "logit": _("logit"), "relative": _("relative")}
+    """The unit of an importance, for a heading; empty for a share, which has none. Relative ones are in percent."""
+    known = {"voxels": _("voxels"), "ml": _("ml"), "logit": _("logit"), "relative": _("% of largest")}
     return known.get(unit, "")
