@@ -2,17 +2,24 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from SegExplainLib.contract import ExplainRequest
+from SegExplainLib.contract import ExplainRequest, GeometryMismatch, InvalidRequest
 from SegExplainLib.progress import Progress
 from SegExplainLib.question import Question
 from SegExplainLib.removal.blur import blur_fill
 from SegExplainLib.removal.constant import air_fill, mean_fill, white_fill, zero_fill
 from SegExplainLib.removal.inpaint import inpaint_fill
 from SegExplainLib.removal.local_mean import local_mean_fill
+from SegExplainLib.removal.references import ReferenceFill, reference_fill
+from SegExplainLib.removal.registration import CoarseCT, coarse_ct
+from SegExplainLib.volume_io import read_ct
+
+WELL_COVERED, WELL_CORRELATED = 0.99, 0.6
+"""Below, the user is told; phantoms of one kind reach 0.9, CTs of two patients often less."""
 
 Fill = Callable[..., NDArray[np.float32]]
 
@@ -45,9 +52,64 @@ def baselines_for(request: ExplainRequest, question: Question, progress: Progres
 
     Raises:
         SegExplainError: it cannot be made for this CT.
+        Cancelled: somebody asked to stop.
     """
     progress.check_cancelled()
-    return Baselines(tuple(_filled(fill, question) for fill in REMOVALS[request.removal]))
+    if request.removal in REMOVALS:
+        return Baselines(tuple(_filled(fill, question) for fill in REMOVALS[request.removal]))
+    return MADE_OTHERWISE[request.removal](request, question, progress)
+
+
+def reference_baselines(request: ExplainRequest, question: Question, progress: Progress) -> Baselines:
+    """One image for each reference CT; the mean of the surroundings where a reference's patient does not reach.
+
+    Raises:
+        InvalidRequest: a reference cannot be read, is not in HU, or is the CT itself.
+        GeometryMismatch: a reference cannot be registered to the CT, or covers less than half of the units.
+        Cancelled: somebody asked to stop.
+    """
+    fixed, otherwise = coarse_ct(question.case.ct), _filled(local_mean_fill, question)
+    fills = []
+    for done, path in enumerate(request.reference_cts):
+        progress.step(done, len(request.reference_cts))
+        fills.append(_from_reference(path, question, progress, fixed=fixed, otherwise=otherwise))
+    facts = {
+        "least_reference_overlap_share": min(fill.covered_share for fill in fills),
+        "least_reference_correlation": min(fill.correlation for fill in fills),
+    }
+    return Baselines(tuple(fill.image for fill in fills), facts)
+
+
+MADE_OTHERWISE: dict[str, Callable[[ExplainRequest, Question, Progress], Baselines]] = {
+    "references": reference_baselines,
+}
+"""Removals that need more than the CT and its units."""
+
+
+def _from_reference(
+    path: str, question: Question, progress: Progress, *, fixed: CoarseCT, otherwise: NDArray[np.float32]
+) -> ReferenceFill:
+    name = Path(path).name
+    reference = read_ct(path, warn=progress.warn)
+    try:
+        fill = reference_fill(
+            reference,
+            question.case,
+            question.partition,
+            segmenter=question.segmenter,
+            fixed=fixed,
+            otherwise=otherwise,
+            check_cancelled=progress.check_cancelled,
+        )
+    except (InvalidRequest, GeometryMismatch) as error:
+        error.message = f"The reference {name} cannot serve as a baseline. {error.message}"
+        raise
+    if fill.covered_share < WELL_COVERED or fill.correlation < WELL_CORRELATED:
+        progress.warn(
+            f"The reference {name}, registered to the CT, covers {fill.covered_share:.0%} of the units' voxels; the "
+            f"others took the mean of their surroundings. Its HU correlate with the CT's by {fill.correlation:.2f}."
+        )
+    return fill
 
 
 def _filled(fill: Fill, question: Question) -> NDArray[np.float32]:

@@ -1,4 +1,4 @@
-"""What the network sees where a unit is absent. One file for each kind; all have one form:
+"""What the network sees where a unit is absent. One file for each kind; all but ``references`` have one form:
 
 ``fill(network_input, partition, *, body, air, mean) -> float32 (channels, k, j, i)``
 
@@ -11,4 +11,7 @@ fill's guess about the rest, at the price of one fill for each coalition.)
 Every fill leaves the voxels of no unit (context and padding) as they are, bit for bit, and is the same physical image
 however the array is stored: distances are in mm, with the axes taken as being at right angles. It is made after
 preprocessing, so that normalisation does not move with the coalition.
+
+``references`` takes the units from another patient's CT, which ``registration`` brings to this one; it keeps the same
+promises. `SegExplainLib.baselines` says which fills a removal is made of.
 """
