@@ -36,7 +36,7 @@ def torsos():
 def two_reference_files(tmp_path_factory):
     folder = tmp_path_factory.mktemp("references")
     for seed in (5, 8):
-        write_nrrd(make_torso(seed).ct, folder / f"patient_{seed}.nrrd")
+        write_nrrd(make_torso(seed, spacing_mm=SPACING_MM).ct, folder / f"patient_{seed}.nrrd")
     return tuple(str(folder / f"patient_{seed}.nrrd") for seed in (5, 8))
 
 
@@ -117,7 +117,7 @@ def test_units_take_the_references_hu_where_its_patient_is_and_context_stays_bit
 def test_what_the_references_scan_does_not_show_is_otherwise(torsos):
     ct = torsos[77]
     reference = Volume(ct.array + np.float32(40.0), ct.grid)
-    _, case, partition = a_case(ct)
+    _, _, partition = a_case(ct)
     rows = np.nonzero((partition.labels > 0).any(axis=(1, 2)))[0]
     cut = int(rows[0] + 0.7 * len(rows))
     cropped = Volume(reference.array[:cut], ct.grid.cropped((0, 0, 0), (cut, *ct.array.shape[1:])))
@@ -224,11 +224,10 @@ def test_expected_gradients_from_two_references_add_up_within_their_own_error(
     values = values_of(request, warm)
     assert len(values) == 2
     assert estimate["empty_value"] == pytest.approx(np.mean(values), rel=1e-3, abs=1e-4)
-    assert estimate["full_value"] > 3 * estimate["empty_value"]
     with (tmp_path / "out" / "players.csv").open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     total, error = (sum(float(row[name]) for row in rows) for name in ("value", "standard_error"))
-    assert 0 < error
+    assert error > 0
     assert abs(total - (estimate["full_value"] - estimate["empty_value"])) < 3 * error
     assert 0.5 <= counts["least_reference_overlap_share"] <= 1
     assert 0.25 <= counts["least_reference_correlation"] <= 1
