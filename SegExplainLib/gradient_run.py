@@ -5,13 +5,15 @@ import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from SegExplainLib.attribution import Attribution
-from SegExplainLib.contract import DIFFERENTIABLE_VALUES, Cancelled, ExplainRequest, SegExplainError
+from SegExplainLib.contract import DIFFERENTIABLE_VALUES, PATH_METHODS, Cancelled, ExplainRequest, SegExplainError
+from SegExplainLib.gradient_record import GRADIENTS_NAME, GradientRecord
 from SegExplainLib.gradients.backward import StitchedNetwork
 from SegExplainLib.gradients.expected_gradients import expected_gradients
 from SegExplainLib.gradients.guided_backprop import guided_backprop
@@ -24,9 +26,10 @@ from SegExplainLib.gradients.voxel_estimate import VoxelEstimate
 from SegExplainLib.gradients.xrai import xrai
 from SegExplainLib.model.segmenter import class_named
 from SegExplainLib.partial_results import PartialResults
-from SegExplainLib.play import require_full
+from SegExplainLib.play import SAVE_EVERY_S, require_full
 from SegExplainLib.progress import Progress
 from SegExplainLib.question import OpenGame, Question
+from SegExplainLib.record_file import fingerprints_of
 
 _log = logging.getLogger(__name__)
 
@@ -47,6 +50,7 @@ class GradientMethod:
         is_in_unit: Whether its values are in the explained number's own unit.
         has_errors: Whether its standard errors are sampling errors, from which intervals follow.
         budget_by_baseline: Whether ``budget`` is that of each baseline.
+        can_resume: Whether it takes many gradients, and goes on from a ``memory`` of those that were taken.
         options: Keyword -> field of the request.
     """
 
@@ -55,6 +59,7 @@ class GradientMethod:
     is_in_unit: bool = False
     has_errors: bool = True
     budget_by_baseline: bool = False
+    can_resume: bool = False
     options: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -63,12 +68,12 @@ GRADIENTS: dict[str, GradientMethod] = {
     "saliency": GradientMethod(saliency),
     "input-x-gradient": GradientMethod(input_x_gradient, is_in_unit=True),
     "integrated-gradients": GradientMethod(
-        integrated_gradients, budget=129, is_in_unit=True, has_errors=False, budget_by_baseline=True
+        integrated_gradients, budget=129, is_in_unit=True, has_errors=False, budget_by_baseline=True, can_resume=True
     ),
-    "expected-gradients": GradientMethod(expected_gradients, budget=200, is_in_unit=True),
-    "smoothgrad": GradientMethod(smoothgrad, budget=50, options=NOISE),
-    "smoothgrad-squared": GradientMethod(smoothgrad_squared, budget=50, options=NOISE),
-    "vargrad": GradientMethod(vargrad, budget=50, options=NOISE),
+    "expected-gradients": GradientMethod(expected_gradients, budget=200, is_in_unit=True, can_resume=True),
+    "smoothgrad": GradientMethod(smoothgrad, budget=50, can_resume=True, options=NOISE),
+    "smoothgrad-squared": GradientMethod(smoothgrad_squared, budget=50, can_resume=True, options=NOISE),
+    "vargrad": GradientMethod(vargrad, budget=50, can_resume=True, options=NOISE),
     "guided-backprop": GradientMethod(guided_backprop),
     "seg-grad-cam": GradientMethod(seg_grad_cam, options={"layer": "layer"}),
     "xrai": GradientMethod(
@@ -76,6 +81,7 @@ GRADIENTS: dict[str, GradientMethod] = {
         budget=129,
         has_errors=False,
         budget_by_baseline=True,
+        can_resume=True,
         options={"is_fast": "xrai_fast", "with_units": "xrai_units"},
     ),
 }
@@ -95,8 +101,12 @@ def take_gradients(
     baselines: Sequence[NDArray[np.float32]],
     progress: Progress,
     partial: PartialResults | None = None,
+    out: Path | None = None,
+    resume: bool = False,
 ) -> tuple[VoxelEstimate, Attribution]:
     """Runs the request's method to its end.
+
+    The sums over gradients are saved to ``out`` now and then and in the end, however it ends.
 
     Args:
         request: With its budget filled in.
@@ -105,19 +115,25 @@ def take_gradients(
         baselines: Network inputs with every unit absent, each float32 (channels, k, j, i).
         progress: Is told after each tile.
         partial: Keeps interim answers for those who watch.
+        out: Results folder; None keeps nothing.
+        resume: Go on with what an interrupted run left in ``out``.
 
     Raises:
-        InvalidRequest: the method cannot be run as asked.
+        InvalidRequest: the method cannot be run as asked, or ``out`` holds the gradients of another question.
         UnusableModel: the network has no gradient, or one that is not finite.
         OutOfMemory: one tile does not fit.
+        OutOfDisk: the disk is full.
         Cancelled: somebody asked to stop.
     """
     require_full(game.record, game.tallier)
     method = GRADIENTS[request.method]
-    watch = _Watch(request, progress, partial)
+    record = _opened_record(request, game, baselines, out=out if resume else None, progress=progress)
+    watch = _Watch(request, record, progress, partial, out=out)
     score = score_for(request, question, game, on_tile=watch.tile)
     watch.score = score
     options = {keyword: getattr(request, name) for keyword, name in method.options.items()}
+    if method.can_resume:
+        options["memory"] = record.memory
     estimates = method.stream(
         score,
         question.partition,
@@ -127,9 +143,42 @@ def take_gradients(
         seed=request.seed,
         **options,
     )
-    for estimate in estimates:
-        watch.estimate(estimate, voxel_attribution(request, question, score, estimate))
+    try:
+        for estimate in estimates:
+            watch.estimate(estimate, voxel_attribution(request, question, score, estimate))
+    finally:
+        watch.end()
     return estimate, voxel_attribution(request, question, score, estimate)
+
+
+def _opened_record(
+    request: ExplainRequest,
+    game: OpenGame,
+    baselines: Sequence[NDArray[np.float32]],
+    *,
+    out: Path | None,
+    progress: Progress,
+) -> GradientRecord:
+    """The record of the question: empty, or with the gradients of the interrupted run in ``out``."""
+    parts = {
+        "the method": request.method,
+        "the class": request.target,
+        "the value": request.value,
+        "the seed": str(request.seed),
+        "the noise": str(request.noise) if "noise" in GRADIENTS[request.method].options.values() else "",
+        "the precision": str(request.float32),
+    }
+    fingerprints = game.record.fingerprints | fingerprints_of(parts)
+    images = baselines if request.method in PATH_METHODS else ()
+    fingerprints["the removal"] = "".join(fingerprints_of({str(n): image for n, image in enumerate(images)}).values())
+    record = GradientRecord({}, fingerprints)
+    if out is not None and (out / GRADIENTS_NAME).exists():
+        record.take_over(GradientRecord.load(out / GRADIENTS_NAME))
+        progress.warn(
+            f"{record.n_gradients} gradients were taken over from an interrupted run; the counts of tiles and the "
+            "times tell of the rest."
+        )
+    return record
 
 
 def show_preview(
@@ -192,26 +241,44 @@ def voxel_attribution(
 
 
 class _Watch:
-    """Progress, forecast and interim answers while gradients are taken.
+    """Progress, forecast, interim answers and regular saving while gradients are taken.
 
     Attributes:
         score: Whose tiles are counted; set before the first of them runs.
     """
 
-    def __init__(self, request: ExplainRequest, progress: Progress, partial: PartialResults | None) -> None:
+    def __init__(
+        self,
+        request: ExplainRequest,
+        record: GradientRecord,
+        progress: Progress,
+        partial: PartialResults | None,
+        *,
+        out: Path | None,
+    ) -> None:
         self.score: StitchedScore | None = None
         self._request = request
+        self._record = record
         self._progress = progress
         self._partial = partial
+        self._out = out
+        self._n_known = record.n_gradients
         self._total = request.budget
         self._error: float | None = None
-        self._begin = self._told = time.monotonic()
+        self._begin = self._saved = self._told = time.monotonic()
         self._shown = -math.inf
+        self._save_every_s = SAVE_EVERY_S
+        self._n_tiles_saved = 0
 
     def tile(self) -> None:
-        """After each run of a tile: stop here when the user asked to, tell a few times a second."""
+        """After each run of a tile: stop here when the user asked to, save now and then, tell a few times a second."""
         self._progress.check_cancelled()
-        if self.score is not None and time.monotonic() - self._told > TELL_EVERY_S:
+        now = time.monotonic()
+        if now - self._saved > self._save_every_s and self._has_news:
+            self._save()
+            self._saved = time.monotonic()
+            self._save_every_s = max(SAVE_EVERY_S, 50 * (self._saved - now))  # large sums are saved less often
+        if self.score is not None and now - self._told > TELL_EVERY_S:
             self._tell()
 
     def estimate(self, estimate: VoxelEstimate, answer: Attribution) -> None:
@@ -228,6 +295,20 @@ class _Watch:
             self._shown = time.monotonic()
         self._tell()
 
+    def end(self) -> None:
+        """Saves what is new: until the results are written it may still be needed."""
+        if self._has_news:
+            self._save()
+
+    @property
+    def _has_news(self) -> bool:
+        return self._record.n_gradients > 0 and self._n_tiles > self._n_tiles_saved
+
+    def _save(self) -> None:
+        if self._out is not None:
+            self._record.save(self._out / GRADIENTS_NAME)
+            self._n_tiles_saved = self._n_tiles
+
     @property
     def _n_tiles(self) -> int:
         return self.score.network.n_forward if self.score else 0
@@ -237,7 +318,8 @@ class _Watch:
         if self.score is None:
             return
         self._told = time.monotonic()
-        done, n_tiles = self.score.network.n_backward, len(self.score.network.jobs)
+        n_new, n_tiles = self.score.network.n_backward, len(self.score.network.jobs)
+        done = self._n_known * n_tiles + n_new
         total = max(done, self._total * n_tiles)
-        left_s = (self._told - self._begin) / done * (total - done) if done else None
+        left_s = (self._told - self._begin) / n_new * (total - done) if n_new else None
         self._progress.step(done, total, left_s=left_s, error=self._error, tiles=self._n_tiles)

@@ -27,7 +27,7 @@ from SegExplainLib.question import (
     prepared_question,
 )
 from SegExplainLib.record_file import fingerprints_of
-from SegExplainLib.results_folder import refuse_finished, write_results
+from SegExplainLib.results_folder import kept_in, refuse_finished, refuse_other_method, write_results
 from SegExplainLib.roi import parse_roi
 from SegExplainLib.shapley.exact import MOST_PLAYERS, exact_shapley
 from SegExplainLib.shapley.kernel_regression import kernel_shap
@@ -83,6 +83,7 @@ def explain(
     check_request(request)
     request = _without_unused_removal(request.with_paths_from(Path.cwd()))
     refuse_finished(out, resume=resume)
+    refuse_other_method(request, out)
     with _told_what_is_kept(out):
         question = prepared_question(request, progress, warm=warm)
         segmenter, case = question.segmenter, question.case
@@ -93,7 +94,9 @@ def explain(
         with progress.stage("run unperturbed tiles"):
             game = _opened_game(request, question, baselines, out, resume=resume, warm=warm, progress=progress)
         partial = PartialResults(partial_to, case.ct.grid) if partial_to else None
-        estimate, answers = _answered(request, question, game, baselines, out=out, partial=partial, progress=progress)
+        estimate, answers = _answered(
+            request, question, game, baselines, out=out, resume=resume, partial=partial, progress=progress
+        )
         with progress.stage("write results"):
             return write_results(
                 out,
@@ -124,6 +127,7 @@ def _answered(
     baselines: Baselines,
     *,
     out: Path,
+    resume: bool,
     partial: PartialResults | None,
     progress: Progress,
 ) -> tuple[Estimate, list[Attribution]]:
@@ -131,7 +135,14 @@ def _answered(
     if request.uses_gradients:
         with progress.stage("take gradients"):
             estimate, answer = take_gradients(
-                request, question, game, baselines=baselines.images, progress=progress, partial=partial
+                request,
+                question,
+                game,
+                baselines=baselines.images,
+                progress=progress,
+                partial=partial,
+                out=out,
+                resume=resume,
             )
             return estimate, [answer]
     if partial is not None and len(game.record.table) <= 1:
@@ -157,7 +168,7 @@ def _told_what_is_kept(out: Path) -> Iterator[None]:
         yield
     except Cancelled as error:
         error.hint = "Nothing had been evaluated yet."
-        if (out / RECORD_NAME).exists():
+        if kept_in(out):
             error.hint = f"What was evaluated is kept in {out}; give the same command with --resume to go on."
         raise
 

@@ -16,7 +16,9 @@ from SegExplainLib.atomic import atomic_folder
 from SegExplainLib.attribution import Attribution, Estimate, painted_natively
 from SegExplainLib.contract import ExplainRequest, InvalidRequest, ResultManifest
 from SegExplainLib.game_record import RECORD_NAME, GameRecord
+from SegExplainLib.gradient_record import GRADIENTS_NAME
 from SegExplainLib.progress import Progress
+from SegExplainLib.record_file import require_same_question
 from SegExplainLib.report.answer import plain_answer
 from SegExplainLib.report.findings import Findings
 from SegExplainLib.report.folder import write_report
@@ -28,6 +30,8 @@ from SegExplainLib.volume_io import write_nrrd
 
 MANIFEST_NAME = "manifest.json"
 ATTRIBUTION_NAME = "attribution.nrrd"
+KEPT = {RECORD_NAME: "coalitions", GRADIENTS_NAME: "gradients"}
+"""What an interrupted run leaves in its folder: file -> what it holds."""
 REPEATED = {"folds": "--fold", "reference_cts": "--reference-ct"}
 """Options that are given once for each item of a field."""
 
@@ -43,11 +47,27 @@ def refuse_finished(out: Path, *, resume: bool) -> None:
         raise InvalidRequest(f"{existing} is not a folder that can be written to.", "Give another --out.")
     if (out / MANIFEST_NAME).exists():
         raise InvalidRequest(f"{out} already holds finished results.", "Give another --out, or delete the folder.")
-    if (out / RECORD_NAME).exists() and not resume:
+    kept = kept_in(out)
+    if kept and not resume:
         raise InvalidRequest(
-            f"{out} holds the coalitions of an interrupted run.",
+            f"{out} holds the {kept} of an interrupted run.",
             "Go on with --resume, or give another --out, or delete the folder.",
         )
+
+
+def refuse_other_method(request: ExplainRequest, out: Path) -> None:
+    """Keeps a Shapley method from going on with, and then deleting, the gradients of an interrupted run.
+
+    Raises:
+        InvalidRequest: it would.
+    """
+    if not request.uses_gradients and (out / GRADIENTS_NAME).exists():
+        require_same_question({"the method": request.method}, {}, holds=KEPT[GRADIENTS_NAME])
+
+
+def kept_in(out: Path) -> str:
+    """What an interrupted run left in ``out``; empty for nothing."""
+    return " and ".join(holds for name, holds in KEPT.items() if (out / name).exists())
 
 
 def write_results(
@@ -115,6 +135,7 @@ def write_results(
             files={file.name: _sha256(file) for file in sorted(folder.iterdir())},
         )
         (folder / MANIFEST_NAME).write_text(manifest.to_json(), encoding="utf-8")
+    (out / GRADIENTS_NAME).unlink(missing_ok=True)  # the answer holds all that they were kept for
     return manifest
 
 
