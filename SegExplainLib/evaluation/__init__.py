@@ -10,17 +10,17 @@ networks, and asks for no coalition twice. Read in this order:
     unit_curves                the number while units go one after the other, and the areas of such curves
     random_orders              the same areas where the order knows nothing: band, percentile, p-value
     bounds                     the same areas at best and at worst, and the share of the way between them
+    resampling                 correlations and misses, with errors from the bootstrap
     unit_subsets               importances of random subsets against what their removal does
 
-Agreement with anatomy compares a map with masks and never asks the network: a faithful explanation need not agree with
-anatomy, and one that agrees need not be faithful.
+Agreement with anatomy compares a map with masks and never asks the network. A faithful explanation need not agree with
+anatomy, nor is one that agrees faithful for that:
 
-    map_sign                   which side of a signed map is judged
-    map_domain                 where it is judged
-    agreement                  whether the map points at a mask
-    segment_dice               whether its best segments are the mask
-    mass                       how much of the map lies in the target, along its border, in each unit
-    complexity                 whether few values carry the explanation, or all carry a little
+    map_sign, map_domain       which side of a map is judged, and where
+    agreement                  ROC-AUC, average precision and pointing against a mask
+    segment_dice               XRAI-DSC: the best segments of a map as a mask
+    mass                       a map's mass in the target, along its border, in each organ
+    complexity                 how many values carry an explanation
 
 Nothing is imported here: take what you need from the modules.
 """

@@ -54,6 +54,7 @@ def test_the_band_over_units_is_that_over_all_orders():
     heights = np.array([deletion_curve(game, o, volumes_ml=VOLUMES).values for o in itertools.permutations(range(4))])
     assert_allclose(found.shares, np.linspace(0, 1, 5))
     assert (np.abs(found.mean - heights.mean(axis=0)) <= 4 * np.array(found.standard_error) + 1e-12).all()
+    assert_allclose(found.standard_error, heights.std(axis=0) / math.sqrt(800), rtol=0.1, atol=1e-9)
     assert_allclose(found.low, heights.min(axis=0), atol=1e-9)  # 2.5 % of 24 orders is the outermost coalition
     assert_allclose(found.high, heights.max(axis=0), atol=1e-9)
 

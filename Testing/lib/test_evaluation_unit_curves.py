@@ -213,3 +213,13 @@ def test_a_remembered_game_answers_as_the_game_and_repeats_from_memory():
     game.n_evaluations = 0
     assert_array_equal(memory(rows[::-1]), game.worth(rows[::-1]))
     assert game.n_evaluations == 0
+
+
+def test_a_remembered_game_announces_each_coalition_once():
+    game = RecordedGame(TableGame.random(4, seed=0))
+    memory = RememberedGame(game)
+    rows = np.eye(4, dtype=bool)
+    memory(rows[:1])
+    memory.announce(rows[:3])
+    memory.announce(rows)
+    assert_array_equal(np.concatenate(game.announcements), rows[1:])
