@@ -130,8 +130,8 @@ def test_a_signed_map_is_red_and_blue_and_one_without_sign_runs_from_zero(bed):
     assert segments_of(unsigned.all_units)[2].GetColor() == pytest.approx(sequential_rgb(0.25, limit=0.5), abs=1e-6)
     np.testing.assert_allclose(colours_of(unsigned.overlay)[-1, :3] / 255, sequential_rgb(1, limit=1), atol=0.003)
     np.testing.assert_allclose(colours_of(signed.overlay)[0, :3] / 255, diverging_rgb(-1, limit=1), atol=0.003)
-    assert legend_of(unsigned.overlay).GetLabelFormat() == "%.0f %%"
-    assert legend_of(unsigned.overlay).GetTitleText() == "Heat\nof each voxel for\nliver\nsoft Dice"
+    assert legend_of(unsigned.overlay).GetLabelFormat() == "%.0f"
+    assert legend_of(unsigned.overlay).GetTitleText() == "Heat (%)\nof each voxel for\nliver\nsoft Dice"
     assert legend_of(signed.overlay).GetLabelFormat() == "%+.2f"
 
 

@@ -67,6 +67,7 @@ def prepare_map(volume: Any, colours: Any, colors_logic: Any) -> None:
     display.SetInterpolate(False)  # between a unit for and one against, a blend would show a seam that is neither
     volume.SetAndObserveDisplayNodeID(display.GetID())
     legend = colors_logic.AddDefaultColorLegendDisplayNode(volume)
+    legend.SetUseColorNamesForLabels(False)
     legend.SetNumberOfLabels(5)
     legend.SetMaxNumberOfColors(N_COLOURS)
     legend.SetOrientation(legend.Vertical)
@@ -142,7 +143,7 @@ def title_legend(volume: Any, title: str, scale: ColourScale, *, is_percent: boo
     decimals, sign = max(0, 1 - math.floor(math.log10(scale.limit / 2))), "+" if scale.is_signed else ""
     label_format = f"%{sign}.{decimals}f" if decimals <= 5 else f"%{sign}.1e"
     if is_percent:
-        label_format = f"%{sign}.0f %%"
+        label_format = f"%{sign}.0f"  # VTK 9.6 writes "%%" as it stands
     if legend.GetLabelFormat() != label_format:
         legend.SetLabelFormat(label_format)
 

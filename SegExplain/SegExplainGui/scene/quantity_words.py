@@ -72,9 +72,15 @@ def is_relative(method: str) -> bool:
 
 def map_title(method: str, target: str, quantity: str, unit: str) -> str:
     """Of a legend; ``method`` is empty for Shapley values."""
-    what, unit = noun_of(method).capitalize(), "" if is_relative(method) else unit_label(unit)
-    number = short_name(quantity) + (f" ({unit})" if unit else "")
-    return "\n".join([_("{what}\nof each voxel for" if method else "{what} for").format(what=what), target, number])
+    what = noun_of(method).capitalize()
+    if not method:
+        head = _("{what} for").format(what=what)
+    elif is_relative(method):
+        head = _("{what} (%)\nof each voxel for").format(what=what)
+    else:
+        head = _("{what}\nof each voxel for").format(what=what)
+    unit = "" if is_relative(method) else unit_label(unit)
+    return "\n".join([head, target, short_name(quantity) + (f" ({unit})" if unit else "")])
 
 
 def unit_label(unit: str) -> str:

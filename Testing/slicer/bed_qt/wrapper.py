@@ -12,6 +12,7 @@ from typing import Any
 import ctk
 import qt
 import slicer
+from PySide6 import QtCore
 from vtk import vtkCommand
 
 
@@ -141,14 +142,15 @@ class _Connector:
 
     def __init__(self, widget: Any, signal: str, read: Callable[[], Any], write: Callable[[Any], None]) -> None:
         self.widget, self.signal, self.read, self.write = widget, signal, read, write
-        self.slot: Callable[[], None] | None = None
+        self.connection: Any = None
 
     def connect(self, slot: Callable[[], None]) -> None:
-        self.slot = lambda *_: slot()
-        getattr(self.widget, self.signal).connect(self.slot)
+        self.connection = getattr(self.widget, self.signal).connect(lambda *_: slot())
 
     def disconnect(self) -> None:
-        getattr(self.widget, self.signal).disconnect(self.slot)
+        QtCore.QObject.disconnect(
+            self.connection
+        )  # a signal's own disconnect takes a reference from True (PySide6 6.12)
 
 
 def _connect_gui(self: Any, gui: Any) -> int:
