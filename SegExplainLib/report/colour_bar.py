@@ -63,7 +63,7 @@ def _words_above(attribution: Attribution, limit: float) -> str:
 def _words_below(attribution: Attribution) -> str:
     words = _in_two_lines(sign_words(attribution)[1])
     if attribution.voxel_map is not None:
-        end = "100 % is 99.5th" if _is_relative(attribution) else "ends at 99.5th"
+        end = "100 % is 99.9th" if _is_relative(attribution) else "ends at 99.9th"
         return f"{words}\n{end}\npercentile".lstrip()
     return words or ("% of the\nlargest unit" if attribution.unit == PERCENT else "")
 

@@ -25,7 +25,7 @@ from SegExplainLib.report.phrases import (
     with_smaller,
 )
 from SegExplainLib.report.rounding import percent, rounded, signed, with_error
-from SegExplainLib.report.shown import PERCENT, as_shown, is_unsampled
+from SegExplainLib.report.shown import PERCENT, as_shown, is_unsampled, mean_per_ml
 from SegExplainLib.report.wording import STARTS, counted, listed, quantity_words, readable
 
 MATERIAL_SHARE = 0.01
@@ -184,9 +184,9 @@ def _slope_sentences(attribution: Attribution, certainty: Certainty, signs: NDAr
 
 def _densest_sentence(attribution: Attribution) -> list[str]:
     """A sum over voxels grows with the unit: which unit has most for its volume."""
-    per_ml, volumes = attribution.values_per_ml, attribution.partition.volumes_ml
+    per_ml = attribution.values_per_ml
     densest = int(np.argmax(per_ml))
-    times = per_ml[densest] / (attribution.player_values.sum() / volumes.sum())
+    times = per_ml[densest] / mean_per_ml(attribution)
     if len(per_ml) < 2 or times < MARKED_DENSITY:
         return []
     return [

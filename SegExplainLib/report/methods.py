@@ -79,9 +79,9 @@ METHOD_WORDS = {
         "saliency",
         "the size of the slope of the explained number by each voxel’s intensity",
         "How steeply the explained number changes with the unit’s intensities: the slope by each voxel’s intensity, "
-        "without its sign, summed over the unit’s voxels. It is how fast the number would rise if each voxel of the "
+        "up or down alike, summed over the unit’s voxels. It is how fast the number would rise if each voxel of the "
         "unit moved by the same tiny step in whichever direction raises it.",
-        "It tells how the number would move with tiny changes of intensity, not what brings the label about: "
+        "Saliency tells how the number would move with tiny changes of intensity, not what brings the label about: "
         f"{_FLAT}.",
         noun="sensitivity",
         a_noun="a sensitivity",
@@ -96,8 +96,8 @@ METHOD_WORDS = {
         "The intensity of each voxel, as the network sees it, times the slope of the explained number by it, summed "
         "over the unit’s voxels: the unit’s part of the number, if the network were linear and an intensity of 0 meant "
         "that nothing is there.",
-        "It is right only for a linear network: what an intensity of 0 means is a choice of the normalisation, and "
-        f"{_FLAT}.",
+        "Intensity times slope is right only for a linear network: what an intensity of 0 means is a choice of the "
+        f"normalisation, and {_FLAT}.",
         most="Intensity times slope raises the {number} most in {lead}.",
         least="It lowers it most in {lead}.",
         raised="raises the number",
@@ -125,8 +125,9 @@ METHOD_WORDS = {
         "the mean slope of the explained number by each voxel’s intensity, under noise",
         "How steeply the explained number rises when the whole unit becomes brighter by the same tiny step: the slope "
         "by each voxel’s intensity, averaged over noisy copies of this CT and summed over the unit’s voxels.",
-        "It tells how the number would move with tiny changes of intensity in noisy copies of this CT, not what brings "
-        f"the label about: a sign says whether brighter is more, not whether a unit supports the label, and {_FLAT}.",
+        "SmoothGrad tells how the number would move with tiny changes of intensity in noisy copies of this CT, not "
+        "what brings the label about: a sign says whether brighter is more, not whether a unit supports the label, "
+        f"and {_FLAT}.",
         noun="sensitivity",
         a_noun="a sensitivity",
         joint="of",
@@ -142,8 +143,8 @@ METHOD_WORDS = {
         "the mean square of the slope of the explained number by each voxel’s intensity, under noise",
         "How steeply the explained number changes with the unit’s intensities: the square of the slope by each voxel’s "
         "intensity, averaged over noisy copies of this CT and summed over the unit’s voxels.",
-        "It tells how the number would move with tiny changes of intensity in noisy copies of this CT, not what brings "
-        "the label about; squares make strong voxels stand out more than they are.",
+        "Squared SmoothGrad tells how the number would move with tiny changes of intensity in noisy copies of this CT, "
+        "not what brings the label about; squares make strong voxels stand out more than they are.",
         noun="sensitivity",
         a_noun="a sensitivity",
         joint="of",
@@ -157,7 +158,7 @@ METHOD_WORDS = {
         "the variance of the slope of the explained number by each voxel’s intensity, under noise",
         "How much the slope of the explained number by each voxel’s intensity varies between noisy copies of this CT: "
         "its variance, summed over the unit’s voxels.",
-        "A variance tells where the slope is unsteady under noise: not how steep it is, nor what brings the label "
+        "VarGrad tells where the slope is unsteady under noise: not how steep it is, nor what brings the label "
         "about.",
         noun="unsteadiness",
         a_noun="an unsteadiness",
@@ -187,8 +188,8 @@ METHOD_WORDS = {
         "the features of one layer, weighted by the mean slope of the explained number by them",
         "Heat is where the features of one layer of the network speak for the explained number: 0 where they do not, "
         "and largest at one voxel of the map. The unit’s value is the mean over its voxels.",
-        f"{_NO_MEASURE}it is as coarse as the layer, what speaks against the number is cut off, and such maps are "
-        "known to favour the background.",
+        f"{_NO_MEASURE}it is as coarse as the layer, shows only what raises the number, and such maps are known to "
+        "favour the background.",
         noun="heat",
         a_noun="heat",
         question="Where do features speak for “{target}” in this region?",
@@ -202,7 +203,7 @@ METHOD_WORDS = {
         "Regions that follow the edges of the CT are ranked by their mean integrated gradient; heat is that mean, for "
         "the part that each region adds to the better ones before it. The unit’s value is the mean over its voxels, on "
         "a scale of its own.",
-        "It tells an order of regions: where two are nearly equal, the order and so the heat can jump. "
+        "XRAI tells an order of regions: where two are nearly equal, the order and so the heat can jump. "
         f"{_START}",
         noun="heat",
         a_noun="heat",

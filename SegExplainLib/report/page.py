@@ -29,7 +29,7 @@ from SegExplainLib.report.rounding import (
     superscript,
     with_error,
 )
-from SegExplainLib.report.shown import PERCENT, as_shown, bar_hex, sign_words
+from SegExplainLib.report.shown import PERCENT, as_shown, bar_hex, mean_per_ml, sign_words
 from SegExplainLib.report.tables import PlayerRow, player_rows
 from SegExplainLib.report.trust import trust_points
 from SegExplainLib.report.wording import (
@@ -111,7 +111,7 @@ def page_html(attribution: Attribution, findings: Findings, *, maps: Sequence[Pi
         rows=page_rows(attribution, findings),
         has_errors=not uses_gradients(attribution.method) or certainty_of(attribution, 1.0).has_intervals,
         has_shares=certainty_of(attribution, findings.interval_factor).has_shares,
-        per_ml_scale=_power_of_ten(per_ml_exponent(shown)),
+        per_ml_scale="× the mean" if shown.unit == PERCENT else _power_of_ten(per_ml_exponent(shown)),
         zero=-100 * min(0.0, low) / ((max(0.0, high) - min(0.0, low)) or 1.0),
         unit={"share": "", "logit": "", PERCENT: "% of largest"}.get(shown.unit, shown.unit),
         asked=asked(attribution, findings),
@@ -141,7 +141,7 @@ def maps_note(attribution: Attribution) -> str:
         note = f"Each unit is coloured as a whole by its {words.noun}: {colours}."
     else:
         note = (
-            f"Each voxel of the units is coloured by its own {words.noun}: {colours}. The colours end at the 99.5th "
+            f"Each voxel of the units is coloured by its own {words.noun}: {colours}. The colours end at the 99.9th "
             "percentile of the voxels, so that a few extreme ones do not hide all others."
         )
     return f"{note} Contours are drawn inside the region. Patient’s right is on the left of axial and coronal pictures."
@@ -181,7 +181,6 @@ def page_rows(attribution: Attribution, findings: Findings) -> list[PageRow]:
     for row in sorted(player_rows(attribution, interval_factor=findings.interval_factor), key=lambda row: row.rank):
         half_width, sign = float(certainty.half_widths[row.id - 1]), int(signs[row.id - 1])
         value = with_error(row.value, half_width, attribution.unit, has_plus=words.is_signed)
-        per_ml = signed(row.value_per_ml * 10.0**-exponent, 0, "share", has_plus=words.is_signed)
         rows.append(
             PageRow(
                 row,
@@ -190,7 +189,7 @@ def page_rows(attribution: Attribution, findings: Findings) -> list[PageRow]:
                 value=value.removesuffix(suffix_of(attribution.unit)),
                 share=_share(row.value, certainty),
                 volume=f"{rounded(row.volume_ml, 1 if row.volume_ml < 100 else 0)}",
-                per_ml="" if words.is_mean else per_ml,
+                per_ml=_per_ml(row, attribution, exponent),
                 reading=_reading(sign, attribution),
                 colour=bar_hex(attribution, row.value),
                 left=(min(row.value, 0.0) - low) * per_cent,
@@ -277,6 +276,17 @@ def _signs(attribution: Attribution, findings: Findings) -> Any:
 
 def _share(value: float, certainty: Certainty) -> str:
     return f"{rounded(100 * value / certainty.difference, 1)}{NARROW_SPACE}%" if certainty.has_shares else ""
+
+
+def _per_ml(row: PlayerRow, attribution: Attribution, exponent: int) -> str:
+    """Of sums: as a number, or for values on a scale of their own as a multiple of the mean size over all units."""
+    words = method_words(attribution.method)
+    if words.is_mean:
+        return ""
+    if attribution.unit != PERCENT:
+        return signed(row.value_per_ml * 10.0**-exponent, 0, "share", has_plus=words.is_signed)
+    times = row.value_per_ml / (mean_per_ml(attribution) or 1.0)
+    return rounded(times, 0 if abs(times) >= 10 else 2, is_signed=words.is_signed)
 
 
 def _reading(sign: int, attribution: Attribution) -> str:

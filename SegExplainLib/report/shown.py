@@ -23,7 +23,7 @@ RELATIVE = "relative"
 PERCENT = "percent"
 """Of the largest absolute value of a unit: how values are shown of which only ratios mean something."""
 
-ROBUST_SHARE = 0.995
+ROBUST_SHARE = 0.999
 """Of the units' voxels: those that the colours of a voxel map tell apart; the few beyond look like the last."""
 
 
@@ -43,6 +43,11 @@ def as_shown(attribution: Attribution) -> Attribution:
 def shares_out_difference(attribution: Attribution) -> bool:
     """Whether the values are parts of a difference between two numbers, in that number's unit."""
     return attribution.adds_up and attribution.unit not in (RELATIVE, PERCENT)
+
+
+def mean_per_ml(attribution: Attribution) -> float:
+    """The size of the values of all units over their volume together: what a unit's value per ml is compared with."""
+    return float(np.abs(attribution.player_values).sum() / attribution.partition.volumes_ml.sum())
 
 
 def is_unsampled(attribution: Attribution) -> bool:

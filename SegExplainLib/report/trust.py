@@ -109,7 +109,7 @@ def _gradient_precision(attribution: Attribution, certainty: Certainty, findings
         return _intervals(certainty, findings) + "They tell of the sampling only, not of the method, units or network."
     if not is_unsampled(attribution):
         return (
-            "The sample is too small for standard errors, so there are no intervals, and neither signs nor order are "
+            "The sample is too small for standard errors, so there are no intervals, and the order of the units is not "
             "certain."
         )
     text = "Nothing is sampled, so there are no intervals. The path is followed in steps, which are halved to refine it"

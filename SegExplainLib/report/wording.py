@@ -151,6 +151,7 @@ COUNTS = {
     "n_touched_tiles": "tiles that hold an absent unit",
     "n_network_tiles": "tiles run through the network",
     "reuse_share": "tiles not run again",
+    "unperturbed_bytes": "memory for what the unchanged CT gives",
     "kept_bytes_peak": "most memory for reuse",
     "accumulator_bytes_peak": "most memory for sums",
     "network_s": "time in the network",

@@ -1,10 +1,12 @@
 """A small torso with organs in known places, its units and made-up importances: what the report's tests draw and "
 "read."""
 
+from dataclasses import replace
+
 import numpy as np
 
 from SegExplainLib.attribution import Attribution
-from SegExplainLib.contract import ExplainRequest
+from SegExplainLib.contract import PATH_METHODS, ExplainRequest
 from SegExplainLib.players.partition import PlayerPartition
 from SegExplainLib.report.findings import Findings
 from SegExplainLib.volume import Volume, VoxelGrid
@@ -121,3 +123,45 @@ def make_findings(**changes) -> Findings:
 
 def _is_in(ras, centre, half_axes):
     return (((ras - np.array(centre)) / np.array(half_axes)) ** 2).sum(axis=-1) <= 1
+
+
+NON_NEGATIVE = ("saliency", "smoothgrad-squared", "vargrad", "seg-grad-cam")
+SAMPLED = ("expected-gradients", "smoothgrad", "smoothgrad-squared", "vargrad")
+ADDING_UP = ("integrated-gradients", "expected-gradients")
+IN_UNIT = ("input-x-gradient", *ADDING_UP)
+"""Gradient methods whose values are in the unit of the explained number."""
+
+
+def gradient_attribution(method, values=(0.42, -0.07, 0.2, 0.013), errors=0.01, *, partition=None, voxel_map=None):
+    """Values as ``method`` would give them: no sign where it has none, errors only where it samples."""
+    values = np.abs(values) if method in NON_NEGATIVE else np.asarray(values, dtype=np.float64)
+    if method not in SAMPLED:
+        errors = np.nan if method in ("integrated-gradients", "xrai") else 0.0
+    made = make_attribution(values, errors, partition=partition, empty=0.042)
+    return replace(
+        made,
+        method=method,
+        unit="share" if method in IN_UNIT else "relative",
+        empty_value=made.empty_value if method in PATH_METHODS else np.nan,
+        full_value=made.full_value if method in ADDING_UP else 0.961,
+        voxel_map=np.zeros(made.partition.labels.shape, np.float32) if voxel_map is None else voxel_map,
+    )
+
+
+def gradient_findings(method, **changes) -> Findings:
+    """A finished run of a gradient method."""
+    is_streamed = method in SAMPLED
+    known = {
+        "stop_reason": "tolerance" if is_streamed or method in PATH_METHODS else "exact",
+        "n_evaluations": 33 if is_streamed or method in PATH_METHODS else 1,
+        "relative_error": {"xrai": np.nan}.get(method, 0.021 if is_streamed or method in PATH_METHODS else 0.0),
+        "counts": {
+            "n_roi_tiles": 18,
+            "n_image_tiles": 40,
+            "n_coalitions": 1,
+            "n_network_tiles": 18,
+            "reuse_share": 0.5,
+        },
+        "command": f"segexplain explain cases/torso.nii.gz --target liver --method {method}",
+    }
+    return make_findings(request={"method": method, **changes.pop("request", {})}, **{**known, **changes})
