@@ -8,6 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from SegExplainLib.contract import ExplainRequest, GeometryMismatch, InvalidRequest
+from SegExplainLib.counterfactual.search import WISHED_VALIDITY, counterfactual_input
+from SegExplainLib.model.segmenter import class_named
 from SegExplainLib.progress import Progress
 from SegExplainLib.question import Question
 from SegExplainLib.removal.blur import blur_fill
@@ -80,8 +82,42 @@ def reference_baselines(request: ExplainRequest, question: Question, progress: P
     return Baselines(tuple(fill.image for fill in fills), facts)
 
 
+def counterfactual_baseline(request: ExplainRequest, question: Question, progress: Progress) -> Baselines:
+    """The CT near the given one in which the network no longer sees the target in the region.
+
+    Raises:
+        InvalidRequest: there is no such target in the region, or more than can be edited.
+        UnusableModel: the network has no gradient.
+        OutOfMemory: one tile does not fit.
+        Cancelled: somebody asked to stop.
+    """
+    case, segmenter = question.case, question.segmenter
+    found = counterfactual_input(
+        segmenter,
+        case,
+        target=class_named(segmenter, request.target),
+        on_step=progress.step,
+        on_tile=progress.check_cancelled,
+    )
+    if found.validity < WISHED_VALIDITY:
+        progress.warn(
+            f"The counterfactual still has {1 - found.validity:.0%} of “{request.target}” in the region: the baseline "
+            "is not free of what is to be explained. Compare with another --baseline."
+        )
+    facts = {
+        "counterfactual_validity_share": found.validity,
+        "counterfactual_proximity_hu": found.proximity_hu,
+        "counterfactual_largest_edit_hu": found.largest_edit_hu,
+        "counterfactual_steps": float(found.n_steps),
+    }
+    # Context stays as it is, as under every removal.
+    image = np.where(question.partition.labels > 0, found.image, case.network_input.array)
+    return Baselines((image,), facts)
+
+
 MADE_OTHERWISE: dict[str, Callable[[ExplainRequest, Question, Progress], Baselines]] = {
     "references": reference_baselines,
+    "counterfactual": counterfactual_baseline,
 }
 """Removals that need more than the CT and its units."""
 

@@ -4,6 +4,7 @@ import csv
 import json
 import math
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -19,6 +20,7 @@ from SegExplainLib.contract import (
     ResultManifest,
     UnusableModel,
 )
+from SegExplainLib.counterfactual.search import counterfactual_input
 from SegExplainLib.gradient_run import GRADIENTS, PREVIEW
 from SegExplainLib.job_folder import run_job
 from SegExplainLib.pipeline import explain, revalue
@@ -236,3 +238,16 @@ def test_black_and_white_are_the_mean_of_two_paths(a_question, tmp_path):
 def test_the_old_request_of_a_results_folder_is_still_read():
     given = {"ct": "a", "model": "b", "target": "c", "roi": "ijk:0,1,0,1,0,1", "method": "kernel-shap"}
     assert ExplainRequest.from_mapping(given).noise == 0.1
+
+
+def test_a_path_from_a_counterfactual_ends_where_the_target_is_least(a_question, tmp_path, monkeypatch):
+    monkeypatch.setattr("SegExplainLib.baselines.counterfactual_input", partial(counterfactual_input, n_steps=4))
+    request = replace(a_question, method="integrated-gradients", budget=9, removal="counterfactual")
+    progress = Progress()
+    manifest = explain(request, tmp_path / "out", progress=progress)
+    full, empty = manifest.estimate["full_value"], manifest.estimate["empty_value"]
+    assert empty < full
+    assert manifest.counts["counterfactual_steps"] == 4
+    # The value is the class's volume in the region, which is what the search makes small.
+    assert manifest.counts["counterfactual_validity_share"] == pytest.approx(1 - empty / full, abs=0.02)
+    assert any("not free of what is to be explained" in warning for warning in progress.warnings)
