@@ -88,11 +88,11 @@ class RandomOrders:
         name = f"{area}-percentile"
         sample = self._sample(area)
         if self._is_flat(sample, value):
-            return undefined(name, SAME_AREA)
+            return undefined(name, SAME_AREA, chance=50.0)
         below, equal = self._below_and_equal(sample, value)
         share = (below + equal / 2) / len(sample)
         low, high = _wilson_interval(share, len(sample))
-        return Metric(name, 100 * share, interval=(100 * low, 100 * high))
+        return Metric(name, 100 * share, interval=(100 * low, 100 * high), chance=50.0)
 
     def p_value(self, area: str, value: float) -> Metric:
         """Chance that an order which knows nothing has an area of at least ``value``: (1 + b) / (1 + n).

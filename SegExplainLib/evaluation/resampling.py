@@ -27,6 +27,7 @@ def sampled_metric(
     y: NDArray[np.float64],
     *,
     better: str,
+    chance: float | None = None,
     seed: int,
     is_all: bool = False,
 ) -> Metric:
@@ -38,20 +39,22 @@ def sampled_metric(
         x: (n,).
         y: (n,).
         better: As in `Metric`.
+        chance: As in `Metric`.
         seed: Of the resampling.
         is_all: The pairs are all that there are, no sample: the error is 0.
     """
     value = float(statistic(x, y))
     if is_all:
-        return Metric(name, value, better=better, standard_error=0.0, interval=(value, value))
+        return Metric(name, value, better=better, standard_error=0.0, interval=(value, value), chance=chance)
     rng = np.random.default_rng(seed)
     resampled = np.concatenate([_resampled(statistic, x, y, n, rng) for n in _blocks(len(x))])
     resampled = resampled[np.isfinite(resampled)]
     if len(resampled) < N_RESAMPLES // 2:
-        return Metric(name, value, better=better)
+        return Metric(name, value, better=better, chance=chance)
     low, high = np.quantile(resampled, INTERVAL)
     error = float(resampled.std(ddof=1))
-    return Metric(name, value, better=better, standard_error=error, interval=(float(low), float(high)))
+    interval = float(low), float(high)
+    return Metric(name, value, better=better, standard_error=error, interval=interval, chance=chance)
 
 
 def pearson(x: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.float64]:

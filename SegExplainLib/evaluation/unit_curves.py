@@ -178,21 +178,17 @@ def curve_metrics(most: UnitCurve, least: UnitCurve, *, why_undefined: str = "")
     """
     if (most.kind, least.kind) != ("deletion", "deletion"):
         raise InvalidRequest("These areas are those of deletion curves.", "Delete in the reversed order.")
-    areas = {
-        f"{name}-{axis}": (area, better)
-        for axis in AXES
-        for name, area, better in (
-            ("aopc", aopc(most, axis=axis), "higher"),
-            ("aopc-least-first", aopc(least, axis=axis), "lower"),
-            ("abpc", abpc(most, least, axis=axis), "higher"),
-        )
-    }
+    areas = {}
+    for axis in AXES:
+        areas[f"aopc-{axis}"] = aopc(most, axis=axis)
+        areas[f"aopc-least-first-{axis}"] = aopc(least, axis=axis)
+        areas[f"abpc-{axis}"] = abpc(most, least, axis=axis)
     span = abs(most.full_value - most.empty_value)
     why_relative = "Removing every unit leaves the number as it is." if most.relative_values() is None else ""
-    plain = [_metric(name, area, why_undefined, better=better) for name, (area, better) in areas.items()]
+    plain = [_area_metric(name, area, why=why_undefined) for name, area in areas.items()]
     relative = [
-        _metric(f"{name}-relative", area / (span or 1.0), why_undefined or why_relative, better=better)
-        for name, (area, better) in areas.items()
+        _area_metric(f"{name}-relative", area / (span or 1.0), why=why_undefined or why_relative)
+        for name, area in areas.items()
     ]
     return (*plain, *relative)
 
@@ -229,5 +225,10 @@ def trapezoid(values: NDArray[np.float64], shares: NDArray[np.float64]) -> float
     return float(np.sum((values[1:] + values[:-1]) / 2 * np.diff(shares)))
 
 
-def _metric(name: str, value: float, why: str, *, better: str) -> Metric:
-    return undefined(name, why, better=better) if why else Metric(name, value, better=better)
+def _area_metric(name: str, area: float, *, why: str) -> Metric:
+    """An area of `curve_metrics`, undefined where there is a reason ``why``."""
+    better = "lower" if name.startswith("aopc-least-first") else "higher"
+    chance = 0.0 if name.startswith("abpc") else None
+    if why:
+        return undefined(name, why, better=better, chance=chance)
+    return Metric(name, area, better=better, chance=chance)

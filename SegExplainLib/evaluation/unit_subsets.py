@@ -97,7 +97,7 @@ def faithfulness_correlation(
     """
     values, memory = _inputs(game, importances, n_subsets=n_subsets)
     if len(values) < FEWEST_SUBSETS:
-        return undefined("faithfulness-correlation", FEW_UNITS)
+        return undefined("faithfulness-correlation", FEW_UNITS, chance=0.0)
     sizes = [len(values) // 2 if size is None else size]
     return _correlations(memory, values, sizes=sizes, n_subsets=n_subsets, seed=seed)[0].correlation
 
@@ -135,7 +135,7 @@ def sensitivity_n(
     values, memory = _inputs(game, importances, n_subsets=n_subsets)
     name = "sensitivity-n-mean"
     if len(values) < FEWEST_SUBSETS:
-        return SensitivityN((), undefined(name, FEW_UNITS), seed)
+        return SensitivityN((), undefined(name, FEW_UNITS, chance=0.0), seed)
     chosen = _spread_sizes(len(values)) if sizes is None else sorted(set(sizes))
     by_size = _correlations(memory, values, sizes=chosen, n_subsets=n_subsets, seed=seed)
     return SensitivityN(by_size, _mean_correlation(name, by_size), seed)
@@ -245,13 +245,15 @@ def _correlation(
     """Over subsets of one size."""
     name, sample = "faithfulness-correlation", _Sample.of(memory, values, subsets)
     if len(subsets) < FEWEST_SUBSETS:
-        return undefined(name, FEW_SUBSETS)
+        return undefined(name, FEW_SUBSETS, chance=0.0)
     if np.ptp(sample.sums) <= sample.sum_rounding:
-        return undefined(name, FLAT_SUMS)
+        return undefined(name, FLAT_SUMS, chance=0.0)
     if np.ptp(sample.drops) <= sample.drop_rounding:
-        return undefined(name, FLAT_DROPS)
+        return undefined(name, FLAT_DROPS, chance=0.0)
     is_all = len(subsets) == math.comb(len(values), int(subsets[0].sum()))
-    return sampled_metric(name, pearson, sample.sums, sample.drops, better="higher", seed=seed, is_all=is_all)
+    return sampled_metric(
+        name, pearson, sample.sums, sample.drops, better="higher", chance=0.0, seed=seed, is_all=is_all
+    )
 
 
 def _mean_correlation(name: str, by_size: Sequence[SizedCorrelation]) -> Metric:
@@ -260,9 +262,9 @@ def _mean_correlation(name: str, by_size: Sequence[SizedCorrelation]) -> Metric:
     values = [value for value, _ in known if value is not None]
     errors = [error for value, error in known if value is not None and error is not None]
     if not values:
-        return undefined(name, by_size[0].correlation.why_undefined)
+        return undefined(name, by_size[0].correlation.why_undefined, chance=0.0)
     error = math.hypot(*errors) / len(values) if len(errors) == len(values) else None
-    return Metric(name, sum(values) / len(values), standard_error=error)
+    return Metric(name, sum(values) / len(values), standard_error=error, chance=0.0)
 
 
 @dataclass(frozen=True, eq=False)

@@ -116,7 +116,7 @@ def test_an_order_that_knows_nothing_is_found_significant_no_more_often_than_sai
     game, rng = TableGame.random(6, seed=3), np.random.default_rng(0)
     volumes = np.ones(6)
     p_values = []
-    for seed in range(150):
+    for seed in range(100):
         found = drawn(game, n_orders=19, seed=seed, volumes_ml=volumes)
         value = aopc(deletion_curve(game, rng.permutation(6), volumes_ml=volumes), axis="units")
         p_values.append(found.p_value("aopc-units", value).value)

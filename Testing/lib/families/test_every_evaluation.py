@@ -256,13 +256,14 @@ def test_of_several_numbers_the_first_is_judged(evaluate):
 def test_random_importances_are_chance_on_average(evaluate):
     game = PairwiseGame(N_UNITS, seed=4)
     rng = np.random.default_rng(0)
-    runs = [run(evaluate, game, rng.normal(size=N_UNITS), seed=seed) for seed in range(200)]
+    runs = [run(evaluate, game, rng.normal(size=N_UNITS), seed=seed) for seed in range(100)]
     names = [name for name in runs[0] if name.startswith(("abpc", "faithfulness", "sensitivity"))]
     assert names
     for name in names:
         values = np.array([metrics[name].value for metrics in runs])
         assert abs(values.mean()) < 4 * values.std(ddof=1) / math.sqrt(len(values)), name
         assert values.std() > 0
+        assert runs[0][name].chance == 0
 
 
 def test_volumes_that_do_not_fit_are_refused():
