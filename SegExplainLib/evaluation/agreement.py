@@ -101,7 +101,7 @@ def agreement(
     ranked, weights = _drawn(is_inside, most=most_ranked, seed=seed)
     truth, ranking = is_inside[ranked], scores[ranked]
     values = (
-        roc_auc_score(truth, ranking, sample_weight=weights),
+        roc_auc_score(truth, ranking),  # what the sides weigh does not matter to it
         average_precision_score(truth, ranking, sample_weight=weights),
         is_inside[scores == scores.max()].mean(),
     )

@@ -55,7 +55,7 @@ def segment_dice(
     """The map is averaged over segments, the best are kept, and compared with a mask: the same for any estimator.
 
     Whole segments are taken by falling mean until they come to a share of the segments' volume; those of equal mean
-    come together. Means count in single precision, so that the order of additions decides nothing. The side of the map
+    come together. Means count to seven digits of the largest, so that the order of additions decides nothing. The side of the map
     is taken first, then the mean. Dice counts within the segments' voxels alone. Undefined for a mask that is empty or
     full there, one segment only, and equal means.
 
@@ -87,7 +87,8 @@ def segment_dice(
     of_voxel = dense_ids(np.where(domain, segments, 0))[domain] - 1
     counts = np.bincount(of_voxel)
     inside = np.bincount(of_voxel, is_in_mask[domain])
-    means = (np.bincount(of_voxel, of_sign(voxel_map.array[domain], sign=sign)) / counts).astype(np.float32)
+    means = np.bincount(of_voxel, of_sign(voxel_map.array[domain], sign=sign)) / counts
+    means = (means / (np.abs(means).max() or 1.0)).astype(np.float32)  # scaled: single precision holds no tiny ones
     n_voxels, n_inside = int(counts.sum()), int(inside.sum())
     why = why_one_sided(n_inside, n_voxels) or why_flat(means, sign=sign)
     if len(counts) == 1:
@@ -107,7 +108,7 @@ def segment_dice(
 
 
 def _kept_and_hits(
-    means: NDArray[np.float32], counts: NDArray, inside: NDArray, least_voxels: Sequence[float]
+    means: NDArray, counts: NDArray, inside: NDArray, least_voxels: Sequence[float]
 ) -> tuple[NDArray, NDArray]:
     """Voxels of the best segments, and of these in the mask, for each least number of voxels."""
     _, level = np.unique(-means, return_inverse=True)

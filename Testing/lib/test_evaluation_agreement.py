@@ -305,7 +305,8 @@ def test_the_dice_curve_knows_no_axes_numbers_or_scale(view):
     curve = segment_dice(a_map, mask, segments)
     assert segment_dice(viewed(a_map, view), viewed(mask, view), VIEWS[view](segments)) == curve
     renumbered = np.where(segments > 0, 100 - segments, 0)
-    assert segment_dice(on(a_map.grid, 3.0 * a_map.array), mask, renumbered) == curve
+    for scale in (3.0, 1e-60, 1e60):
+        assert segment_dice(on(a_map.grid, scale * a_map.array.astype(float)), mask, renumbered) == curve
 
 
 def test_pieces_of_one_unit_tie_whatever_their_size():
@@ -314,7 +315,7 @@ def test_pieces_of_one_unit_tie_whatever_their_size():
     values = np.random.default_rng(4).random(partition.n_players)
     segments = np.random.default_rng(5).integers(1, 200, partition.grid.shape_kji) + 200 * partition.labels
     mask = on(partition.grid, partition.labels == 2)
-    a_map = on(partition.grid, partition.painted(values))
+    a_map = on(partition.grid, np.concatenate([[0.0], values])[partition.labels])
     by_pieces, by_units = (segment_dice(a_map, mask, labels, sign="signed") for labels in (segments, partition.labels))
     assert (by_pieces.dice, by_pieces.kept_shares) == (by_units.dice, by_units.kept_shares)
 
