@@ -55,9 +55,9 @@ def segment_dice(
     """The map is averaged over segments, the best are kept, and compared with a mask: the same for any estimator.
 
     Whole segments are taken by falling mean until they come to a share of the segments' volume; those of equal mean
-    come together. Means count to seven digits of the largest, so that the order of additions decides nothing. The side of the map
-    is taken first, then the mean. Dice counts within the segments' voxels alone. Undefined for a mask that is empty or
-    full there, one segment only, and equal means.
+    come together. The side of the map is taken first, then the mean. Means count to seven digits of the largest, so
+    that the order of additions decides nothing. Dice counts within the segments' voxels alone. Undefined for a mask
+    that is empty or full there, one segment only, and equal means.
 
     Args:
         voxel_map: (k, j, i).
