@@ -162,8 +162,8 @@ def errors_hu(weights: Path, seeds: list[int]) -> dict[str, list[float]]:
         error = np.abs(decoded - hu)
         soft, lesion, liver = (hu > -200) & (hu < 300), label == LESION, label == 5
         for name, value in (
-            ("|error| in soft tissue, HU", error[soft].mean()),
-            ("|error| in the lesion, HU", error[lesion].mean()),
+            ("absolute error in soft tissue, HU", error[soft].mean()),
+            ("absolute error in the lesion, HU", error[lesion].mean()),
             ("liver minus lesion, HU", hu[liver].mean() - hu[lesion].mean()),
             ("liver minus lesion, reconstructed, HU", decoded[liver].mean() - decoded[lesion].mean()),
         ):
@@ -206,7 +206,7 @@ def _resume(arguments: argparse.Namespace, network: torch.nn.Module, optimizer: 
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--steps", type=int, default=950, help="optimizer steps; 0 only measures the present weights")
+    parser.add_argument("--steps", type=int, default=3000, help="optimizer steps; 0 only measures the present weights")
     parser.add_argument("--batch-size", type=int, default=4)
     parser.add_argument("--learning-rate", type=float, default=3e-3)
     parser.add_argument("--seed", type=int, default=0)

@@ -106,8 +106,7 @@ def test_cubes_for_training_hold_lesions_and_the_same_places_without():
         assert 0 < share < 0.2  # one lesion, the rest alike
 
 
-def test_an_unseen_torso_is_drawn_with_its_lesion():
-    errors = errors_hu(weights_path(), EVALUATION_SEEDS[:2])
-    assert np.mean(errors["|error| in soft tissue, HU"]) < 90
-    contrast = np.array(errors["liver minus lesion, HU"])
-    assert (np.array(errors["liver minus lesion, reconstructed, HU"]) > 0.4 * contrast).all()
+def test_unseen_torsos_are_drawn_with_their_lesions():
+    errors = {name: np.mean(values) for name, values in errors_hu(weights_path(), EVALUATION_SEEDS[:3]).items()}
+    assert errors["absolute error in soft tissue, HU"] < 65
+    assert errors["liver minus lesion, reconstructed, HU"] > 0.3 * errors["liver minus lesion, HU"]
