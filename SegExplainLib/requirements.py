@@ -11,7 +11,7 @@ EXPLAINING = "explaining"
 REQUIREMENTS = {
     "torch>=2.6,!=2.9.*": EXPLAINING,
     "monai>=1.4": EXPLAINING,  # MONAI bundles, the demo model among them
-    "captum>=0.9": "--method captum",
+    "captum>=0.9": "--method captum, saliency and input-x-gradient",
     "shap>=0.46": "--method shap, and shap's plots of a result",
     "numpy>=1.26": EXPLAINING,
     "scipy>=1.12": EXPLAINING,

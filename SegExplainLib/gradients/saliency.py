@@ -1,11 +1,13 @@
 """The plain gradient, and the plain gradient times the input: captum's, on the stitched network."""
 
+import importlib
 from collections.abc import Iterator, Sequence
+from types import ModuleType
 
 import numpy as np
-from captum.attr import InputXGradient, Saliency
 from numpy.typing import NDArray
 
+from SegExplainLib.contract import MissingPackages
 from SegExplainLib.gradients.stitched_score import StitchedScore
 from SegExplainLib.gradients.voxel_estimate import VoxelEstimate, exact_estimate
 from SegExplainLib.players.partition import PlayerPartition
@@ -29,7 +31,7 @@ def saliency(
         Simonyan et al. (2013), Deep inside convolutional networks.
     """
     images = score.image[None].clone().requires_grad_()
-    absolute = Saliency(score).attribute(images, abs=True)[0].detach()
+    absolute = _captum("saliency").Saliency(score).attribute(images, abs=True)[0].detach()
     yield exact_estimate(score, partition, absolute.sum(0), seed=seed)
 
 
@@ -51,5 +53,21 @@ def input_x_gradient(
         Shrikumar et al. (2016), Not just a black box.
     """
     images = score.image[None].clone().requires_grad_()
-    shares = InputXGradient(score).attribute(images)[0].detach()
+    shares = _captum("input-x-gradient").InputXGradient(score).attribute(images)[0].detach()
     yield exact_estimate(score, partition, shares.sum(0), seed=seed)
+
+
+def _captum(method: str) -> ModuleType:
+    """captum.attr, imported here so that every other method works without it.
+
+    Raises:
+        MissingPackages: it cannot be imported.
+    """
+    try:
+        return importlib.import_module("captum.attr")
+    except ImportError as error:
+        raise MissingPackages(
+            f"The method {method} needs the package captum, which cannot be imported ({error}).",
+            "Install it (pip install captum), or use another --method.",
+            packages=("captum",),
+        ) from error
