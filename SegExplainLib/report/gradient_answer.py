@@ -6,9 +6,9 @@ one; what has no sign is never said to speak for or against; and a slope is neve
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
-from numpy.typing import NDArray
 
 from SegExplainLib.attribution import Attribution
 from SegExplainLib.report.certainty import Certainty, certainty_of
@@ -42,27 +42,27 @@ def gradient_sentences(attribution: Attribution, findings: Findings) -> list[str
     number = _number_sentence(shown, findings)
     if certainty.is_all_zero or (is_unsampled(shown) and not certainty.values.any()):
         return [f"No unit has any {words.noun}: the explained number does not react to their intensities.", number]
-    signs = told_signs(shown, findings)
-    if not signs.any():
+    order = order_of(shown, findings)
+    if not order.signs.any():
         largest = _named(shown, certainty, int(shown.ranking[0]))
         return [f"No unit can be told from zero. The largest estimate is that of {largest}.", number]
     body = _path_sentences if certainty.has_difference else _slope_sentences
     undecided = undecided_sentences(certainty) if certainty.has_intervals else []
-    return [*body(shown, certainty, signs), *undecided, number]
+    return [*body(shown, certainty, order), *undecided, number]
 
 
-def told_signs(attribution: Attribution, findings: Findings) -> NDArray[np.int64]:
-    """(n_players,) 1 or -1 where a unit's value can be told from zero, else 0.
+def order_of(attribution: Attribution, findings: Findings) -> Certainty:
+    """Which values can be told from zero, and from each other.
 
-    By its interval; where nothing was sampled, by how far any value moved in the last refinement, if that is known;
-    and where a sample is too small for errors, by the estimate, which the cautions then say.
+    By their intervals; where nothing was sampled, by how far any value moved in the last refinement, if that is known;
+    and where a sample is too small for errors, by the estimates, which the cautions then say.
     """
     certainty = certainty_of(attribution, findings.interval_factor)
     if certainty.has_errors:
-        return certainty.signs
+        return certainty
     values, moved = certainty.values, findings.relative_error
     reach = moved * float(np.ptp(values)) if is_unsampled(attribution) and math.isfinite(moved) else 0.0
-    return np.where(np.abs(values) > reach, np.sign(values), 0).astype(np.int64)
+    return replace(certainty, half_widths=np.full(len(values), reach))
 
 
 def gradient_cautions(attribution: Attribution, findings: Findings) -> list[str]:
@@ -113,35 +113,35 @@ def _missed_precision(attribution: Attribution, findings: Findings) -> list[str]
     return []
 
 
-def _path_sentences(attribution: Attribution, certainty: Certainty, signs: NDArray[np.int64]) -> list[str]:
+def _path_sentences(attribution: Attribution, certainty: Certainty, order: Certainty) -> list[str]:
     """How the difference between the path's start and the CT falls to the units."""
     number = f"{quantity_words(attribution.quantity).short} of “{readable(attribution.target)}” in this region"
     difference = certainty.difference
     sign = int(np.sign(difference)) if certainty.has_shares else 0
-    if not sign or not (signs == sign).any():
-        sign = int(signs[_of_any_sign(certainty, signs)[0]])
+    if not sign or not order.of_sign(sign):
+        sign = int(order.signs[np.argmax(np.abs(order.values * order.signs))])
         start = f"Between the baseline and this CT the {number} hardly changes"
         if certainty.has_shares:
             start = f"From the baseline to this CT the {number} changes by {signed(difference, 0, attribution.unit)}"
         verb = "raises" if sign > 0 else "lowers"
-        lead, is_sole = _lead(attribution, certainty, signs, sign)
+        lead, is_sole = _lead(attribution, certainty, order, sign)
         sentence = f"{start}; it is {lead} that {verb if is_sole else verb.removesuffix('s')} it most."
     else:
-        leaders = _leaders(certainty, signs, sign)
+        leaders = order.leaders(sign)
         sentence = f"From the baseline to this CT the {number} {'rises' if sign > 0 else 'falls'} by "
         sentence += f"{signed(abs(difference), 0, attribution.unit, has_plus=False)}; "
-        sentence += _largest_part(attribution, certainty, leaders, signs, sign)
+        sentence += _largest_part(attribution, certainty, leaders, order, sign)
     return [
         sentence,
-        *_next(attribution, certainty, signs, sign),
-        *_other_way(attribution, certainty, signs, -sign),
+        *_next(attribution, certainty, order, sign),
+        *_other_way(attribution, certainty, order, -sign),
     ]
 
 
 def _largest_part(
-    attribution: Attribution, certainty: Certainty, leaders: list[int], signs: NDArray[np.int64], sign: int
+    attribution: Attribution, certainty: Certainty, leaders: list[int], order: Certainty, sign: int
 ) -> str:
-    lead, is_sole = _lead(attribution, certainty, signs, sign)
+    lead, is_sole = _lead(attribution, certainty, order, sign)
     if not is_sole:
         return f"the largest parts come from {lead}."
     leader = leaders[0]
@@ -153,8 +153,8 @@ def _largest_part(
     return f"{part} from {lead}, {percent(share)} of it."
 
 
-def _other_way(attribution: Attribution, certainty: Certainty, signs: NDArray[np.int64], sign: int) -> list[str]:
-    players = _of_sign(certainty, signs, sign)
+def _other_way(attribution: Attribution, certainty: Certainty, order: Certainty, sign: int) -> list[str]:
+    players = order.of_sign(sign)
     verb = "raise" if sign > 0 else "lower"
     if not players:
         return [f"No unit clearly {verb}s it."]
@@ -166,17 +166,17 @@ def _other_way(attribution: Attribution, certainty: Certainty, signs: NDArray[np
     return [f"The other way: {named} {verb if len(players) > 1 else verb + 's'} it{rest}."]
 
 
-def _slope_sentences(attribution: Attribution, certainty: Certainty, signs: NDArray[np.int64]) -> list[str]:
+def _slope_sentences(attribution: Attribution, certainty: Certainty, order: Certainty) -> list[str]:
     """Where slopes, or the picture, are strongest; where they are most negative; and where they are densest."""
     words = method_words(attribution.method)
     number = f"{quantity_words(attribution.quantity).short} of “{readable(attribution.target)}” in this region"
     found = []
     for sign, template in ((1, words.most), (-1, words.least)):
-        if template and (signs == sign).any():
-            lead, _ = _lead(attribution, certainty, signs, sign)
+        if template and order.of_sign(sign):
+            lead, _ = _lead(attribution, certainty, order, sign)
             found.append(template.format(number=number, lead=lead))
             if sign > 0:
-                found += _next(attribution, certainty, signs, sign)
+                found += _next(attribution, certainty, order, sign)
     if not words.is_signed and not words.is_mean:
         found += _densest_sentence(attribution)
     return found
@@ -195,9 +195,9 @@ def _densest_sentence(attribution: Attribution) -> list[str]:
     ]
 
 
-def _lead(attribution: Attribution, certainty: Certainty, signs: NDArray[np.int64], sign: int) -> tuple[str, bool]:
+def _lead(attribution: Attribution, certainty: Certainty, order: Certainty, sign: int) -> tuple[str, bool]:
     """The unit or units that may be the largest of a sign, as words; and whether it is one."""
-    leaders = _leaders(certainty, signs, sign)
+    leaders = order.leaders(sign)
     named = [_named(attribution, certainty, player) for player in leaders[:MOST_NAMED]]
     if len(leaders) == 1:
         return named[0], True
@@ -206,9 +206,9 @@ def _lead(attribution: Attribution, certainty: Certainty, signs: NDArray[np.int6
     return f"{len(leaders)} units whose order is not certain, by their estimates {listed(named)}", False
 
 
-def _next(attribution: Attribution, certainty: Certainty, signs: NDArray[np.int64], sign: int) -> list[str]:
-    leaders = _leaders(certainty, signs, sign)
-    large, n_rest = _material(certainty, [p for p in _of_sign(certainty, signs, sign) if p not in leaders])
+def _next(attribution: Attribution, certainty: Certainty, order: Certainty, sign: int) -> list[str]:
+    leaders = order.leaders(sign)
+    large, n_rest = _material(certainty, [p for p in order.of_sign(sign) if p not in leaders])
     if not large:
         return []
     named = listed([_named(attribution, certainty, player) for player in large])
@@ -216,20 +216,6 @@ def _next(attribution: Attribution, certainty: Certainty, signs: NDArray[np.int6
     is_ordered = len(large) > 1 and certainty.has_intervals
     order = ", in the order of their estimates," if is_ordered else ""
     return [f"Next{order} {'comes' if len(large) == 1 else 'come'} {named}{rest}."]
-
-
-def _of_any_sign(certainty: Certainty, signs: NDArray[np.int64]) -> list[int]:
-    players = np.flatnonzero(signs)
-    return [int(player) for player in players[np.argsort(-np.abs(certainty.values[players]), kind="stable")]]
-
-
-def _of_sign(certainty: Certainty, signs: NDArray[np.int64], sign: int) -> list[int]:
-    return [player for player in _of_any_sign(certainty, signs) if signs[player] == sign]
-
-
-def _leaders(certainty: Certainty, signs: NDArray[np.int64], sign: int) -> list[int]:
-    """By their intervals; the largest estimate where there are none."""
-    return certainty.leaders(sign) if certainty.has_errors else _of_sign(certainty, signs, sign)[:1]
 
 
 def _material(certainty: Certainty, players: Sequence[int]) -> tuple[list[int], int]:

@@ -10,12 +10,13 @@ from typing import Any
 
 import jinja2
 import numpy as np
+from numpy.typing import NDArray
 
 from SegExplainLib.attribution import Attribution
 from SegExplainLib.report.answer import answer_sentences, cautions
 from SegExplainLib.report.certainty import Certainty, certainty_of
 from SegExplainLib.report.findings import Findings
-from SegExplainLib.report.gradient_answer import told_signs
+from SegExplainLib.report.gradient_answer import order_of
 from SegExplainLib.report.maps import Picture
 from SegExplainLib.report.methods import has_baseline, method_words, uses_gradients
 from SegExplainLib.report.phrases import full_and_empty, number_meaning
@@ -267,10 +268,10 @@ def _asked_of_gradients(attribution: Attribution, findings: Findings) -> list[tu
     return [*found, ("Seed", str(request.seed))] if words.is_sampled else found
 
 
-def _signs(attribution: Attribution, findings: Findings) -> Any:
+def _signs(attribution: Attribution, findings: Findings) -> NDArray[np.int64]:
     """(n_players,) 1 or -1 where a value can be told from zero, else 0."""
     if uses_gradients(attribution.method):
-        return told_signs(attribution, findings)
+        return order_of(attribution, findings).signs
     return certainty_of(attribution, findings.interval_factor).signs
 
 

@@ -6,9 +6,12 @@ from SegExplainLib.report.colours import (
     NEGATIVE_HEX,
     NEUTRAL_HEX,
     POSITIVE_HEX,
+    SEQUENTIAL_HEX,
     diverging_rgb,
     diverging_rgba,
     hex_of,
+    sequential_rgb,
+    sequential_rgba,
     symmetric_limit,
 )
 
@@ -78,3 +81,22 @@ def test_the_limit_is_the_largest_finite_magnitude():
     assert symmetric_limit([0.2, -0.7, np.nan, np.inf]) == 0.7
     assert symmetric_limit([0.0, 0.0]) == 1.0
     assert symmetric_limit([]) == 1.0
+
+
+@pytest.mark.parametrize("kind", [None, *COLOUR_BLINDNESS])
+def test_the_sequential_scale_grows_lighter_in_even_steps_for_every_eye(kind):
+    matrix = np.eye(3) if kind is None else np.array(COLOUR_BLINDNESS[kind])
+    colours = lab(linear(sequential_rgb(np.linspace(0, 1, 15), limit=1.0)) @ matrix.T)
+    assert (np.diff(colours[:, 0]) > 0).all()
+    assert np.ptp(colours[:, 0]) > 40
+    if kind is None:
+        steps = np.diff(colours[:, 0])
+        assert steps.max() < 2.5 * steps.min()
+
+
+def test_the_sequential_scale_is_clear_at_zero_and_ends_at_its_limit():
+    rgba = sequential_rgba(np.array([0.0, 0.5, 2.0, 9.0, np.nan]), limit=2.0)
+    assert rgba[[0, 4], 3].tolist() == [0.0, 0.0]
+    assert 0 < rgba[1, 3] < rgba[2, 3] == MAX_OPACITY
+    np.testing.assert_array_equal(rgba[2], rgba[3])
+    assert hex_of(sequential_rgb(3 / 7, limit=1.0)) == SEQUENTIAL_HEX

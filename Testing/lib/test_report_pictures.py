@@ -1,5 +1,6 @@
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from report_builders import (
     TORSO_IDS,
     bars_partition,
     block_mask,
+    gradient_attribution,
     make_attribution,
     organ_partition,
     torso_attribution,
@@ -28,6 +30,7 @@ from SegExplainLib.report.planes import (
     sampled,
 )
 from SegExplainLib.report.ranking import draw_ranking, ranking_bars, write_ranking
+from SegExplainLib.report.shown import map_limit
 from SegExplainLib.volume import VoxelGrid
 
 KINDS = ("plain", "flipped", "oblique")
@@ -260,6 +263,70 @@ def test_units_on_another_grid_than_the_ct_are_drawn_in_their_place():
     plane = plane_through(np.array([60.0, 10, 20]), "axial", bounds_ras=TORSO_BOX)
     fine, rough = (picture_of_importances(a, plane) for a in (torso_attribution(), coarse))
     assert np.mean(fine == rough) > 0.85
+
+
+BLOB = (60.0, 10.0, 20.0)
+
+
+def blob_attribution(method, *, is_negative=False):
+    """The torso's organs with a map that is bright in one place, and one voxel that is brighter than all."""
+    partition = organ_partition()
+    voxel_map = ball(partition.grid, BLOB, 20).astype(np.float32) * 1e-5
+    k, j, i = np.argwhere(voxel_map > 0)[0]
+    voxel_map[k, j, i] = 1.0
+    sign = -1 if is_negative else 1
+    values = np.linspace(1, 0.1, 7)
+    return gradient_attribution(method, values, partition=partition, voxel_map=sign * voxel_map)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("name", PLANES)
+def test_a_voxel_map_is_shown_where_it_lies_and_inside_the_units_only(name, kind):
+    attribution = blob_attribution("saliency")
+    plane = plane_through(np.array(BLOB), name, bounds_ras=TORSO_BOX)
+    shown = picture_of_importances(attribution, plane)
+    bright = plane.ras[shown > 0.5e-5]
+    np.testing.assert_allclose(bright.mean(axis=0), BLOB, atol=2.5)
+    far = np.linalg.norm(plane.ras - np.array(BLOB), axis=-1) > 30
+    assert not shown[far].any()
+    outside = replace(attribution, voxel_map=np.ones_like(attribution.voxel_map))
+    ids = sampled(attribution.partition.labels, attribution.partition.grid, plane, is_smooth=False, outside=0.0)
+    np.testing.assert_array_equal(picture_of_importances(outside, plane) > 0, ids > 0)
+
+
+def test_one_voxel_beyond_all_others_does_not_empty_the_picture():
+    assert map_limit(blob_attribution("saliency")) == pytest.approx(1e-5)
+    assert map_limit(torso_attribution()) == 0.563
+
+
+@pytest.mark.parametrize(
+    ("method", "is_negative", "channel"), [("saliency", False, 0), ("smoothgrad", False, 0), ("smoothgrad", True, 2)]
+)
+def test_the_written_overlay_shows_a_bright_blob_over_the_grey_ct(tmp_path, method, is_negative, channel):
+    grid = torso_grid()
+    ct, predicted, roi = torso_ct(grid), torso_organ_ids(grid) == TORSO_IDS["liver"], block_mask(grid, *REGION)
+    attribution = blob_attribution(method, is_negative=is_negative)
+    maps = write_maps(tmp_path, attribution, ct, predicted=predicted, roi=roi)
+    image = imread(maps[0].path)[..., :3]
+    right_panel = image[:, int(0.45 * image.shape[1]) : int(0.88 * image.shape[1])]
+    coloured = (right_panel[..., channel] - right_panel[..., 2 - channel] > 0.3) & (np.ptp(right_panel, axis=-1) < 0.85)
+    left_panel = image[:, : int(0.43 * image.shape[1])]
+    assert coloured.sum() > 3000
+    assert np.argwhere(coloured)[:, 1].mean() < 0.5 * right_panel.shape[1]
+    assert (np.ptp(left_panel, axis=-1) > 0.3).sum() < coloured.sum()
+    assert "of each voxel" in maps[0].alt
+    assert ("purple to orange" in maps[0].alt) == (method == "saliency")
+
+
+@pytest.mark.parametrize("method", ["saliency", "smoothgrad", "integrated-gradients"])
+def test_no_word_beside_a_voxel_map_is_cut_off(method):
+    grid = torso_grid()
+    masks = {"predicted": torso_organ_ids(grid) == 1, "roi": block_mask(grid, *REGION)}
+    attribution = replace(blob_attribution(method), quantity="soft-volume")
+    if method == "integrated-gradients":
+        attribution = replace(attribution, unit="ml")
+    for pictures in plane_pictures(attribution, torso_ct(grid), **masks):
+        assert_nothing_is_cut_off(draw_plane(pictures, attribution, limit=map_limit(attribution), window=SOFT_TISSUE))
 
 
 def test_the_report_needs_neither_torch_nor_pyplot():
