@@ -196,7 +196,8 @@ class Panel(VTKObservationMixin):
     def _refresh_views(self) -> None:
         can_ask = not self._status.reason() and not self._services.is_busy
         self._inputs.refresh(can_ask=can_ask)
-        self._region.refresh(self._inputs.use(), can_ask=can_ask and not self._inputs.reason())
+        is_question = not (self._inputs.reason() or self._method.reason())
+        self._region.refresh(self._inputs.use(), can_ask=can_ask and is_question)
         for choice in self._segments:
             choice.refresh()
         self._show_units()

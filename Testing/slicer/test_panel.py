@@ -515,6 +515,17 @@ def test_an_answer_to_an_older_question_is_not_shown(a_ready_panel):
     assert "tiles" not in bed.ui.regionSizeLabel.text
 
 
+def test_a_question_that_cannot_be_asked_is_not_counted(a_ready_panel):
+    from SegExplainGui.parameters import Method, Quantity
+
+    bed = a_ready_panel
+    bed.parameters.method, bed.parameters.value = Method.SALIENCY, Quantity.DICE
+    _let_pauses_end()
+    assert "preview" not in bed.services.names()
+    bed.parameters.value = Quantity.MEAN_LOGIT
+    _until_asked(bed, "preview")
+
+
 def test_the_view_of_a_result_asks_for_no_new_preview(a_ready_panel):
     bed = a_ready_panel
     _until_asked(bed, "preview")
@@ -703,10 +714,12 @@ def test_a_map_without_sign_is_told_in_percent_without_error_or_direction(a_read
     assert [ui.unitsTable.item(row, 1).text() for row in range(3)] == ["100.0", "40.0", "0.0"]
     for widget in (ui.signSelector, ui.shownClassSelector, ui.shownValueSelector):
         assert not widget.enabled
+    assert "one question" in ui.shownClassSelector.toolTip
     _start(bed)
     _finish(bed, name="Shapley")
     for widget in (ui.signSelector, ui.shownClassSelector, ui.shownValueSelector):
         assert widget.enabled
+    assert "Every label" in ui.shownClassSelector.toolTip
     assert ui.unitsTable.horizontalHeaderItem(1).text() == "Importance"
 
 

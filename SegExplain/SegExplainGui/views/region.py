@@ -91,9 +91,9 @@ class RegionView:
 
     def _key(self, parameters: "Parameters") -> tuple[Any, ...]:
         """All that the preview depends on."""
-        from SegExplainGui.parameters import request_fields
+        from SegExplainGui.parameters import reference_cts, request_fields
 
-        nodes = (parameters.ct, parameters.roi, parameters.organs, parameters.reference)
+        nodes = (parameters.ct, parameters.roi, parameters.organs, parameters.reference, *reference_cts(parameters))
         ids = tuple(node.GetID() if node is not None else "" for node in nodes)
         fields = tuple(request_fields(parameters).values())
         return (self._use, *ids, parameters.reference_segment, *fields, self._n_moves)

@@ -28,6 +28,7 @@ class ResultView:
         self._shown: tuple[Any, ...] | None = None
         self._brought: ShownResult | None = None
         self._arrived: ShownResult | None = None
+        self._tips = [(widget, widget.toolTip) for widget in (ui.shownClassSelector, ui.shownValueSelector)]
         self._table = UnitsView(ui.unitsTable, on_pick=self._on_pick)
         self._export = ResultExport(ui, services, machine, message=message, chosen=lambda: self.chosen)
         ui.resultSelector.connect("currentIndexChanged(int)", self._on_chosen)
@@ -136,8 +137,9 @@ class ResultView:
         for widget in (self._ui.signLabel, self._ui.signSelector):
             widget.enabled = scale.is_signed
         n_answers = sum(len(quantities) for quantities in self._answers.values())
-        for widget in (self._ui.shownClassSelector, self._ui.shownValueSelector):
+        for widget, tip in self._tips:
             widget.enabled = n_answers > 1
+            widget.toolTip = tip if n_answers > 1 else _("This run answers one question; explain again for another")
 
     def _show_nothing(self) -> None:
         self._shown = None
