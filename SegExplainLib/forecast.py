@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from SegExplainLib.case import PreparedCase
 from SegExplainLib.contract import ExplainRequest
+from SegExplainLib.counterfactual.search import N_STEPS as N_STEPS_OF_SEARCH
 from SegExplainLib.game_record import GameRecord
 from SegExplainLib.gradient_run import GRADIENTS
 from SegExplainLib.gradients.integrated_gradients import N_STEPS
@@ -85,6 +86,12 @@ def tiles_least_and_most(
         return n_distinct_tiles(new, players)
 
     return n_tiles(planned[:n_least]), n_tiles(planned)
+
+
+def tiles_of_removal(request: ExplainRequest, case: PreparedCase) -> int:
+    """Network tiles, in tiles forward, that it takes at most to make what an absent unit looks like."""
+    is_searched = request.removal == "counterfactual" and request.uses_removal
+    return N_STEPS_OF_SEARCH * GRADIENT_TILES * case.region.n_tiles if is_searched else 0
 
 
 def gradients_least_and_most(request: ExplainRequest) -> tuple[int, int]:

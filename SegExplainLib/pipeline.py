@@ -9,7 +9,7 @@ from SegExplainLib import peer_shapley
 from SegExplainLib.atomic import require_free_space
 from SegExplainLib.attribution import Attribution, Estimate
 from SegExplainLib.baselines import Baselines, baselines_for
-from SegExplainLib.contract import PATH_METHODS, Cancelled, ExplainRequest, InvalidRequest, ResultManifest
+from SegExplainLib.contract import Cancelled, ExplainRequest, InvalidRequest, ResultManifest
 from SegExplainLib.game_record import RECORD_NAME, GameRecord
 from SegExplainLib.gradient_run import gradient_budget, show_preview, take_gradients
 from SegExplainLib.model.loading import load_segmenter
@@ -114,8 +114,7 @@ def explain(
 
 def _without_unused_removal(request: ExplainRequest) -> ExplainRequest:
     """A removal that takes long is not made for a method that removes nothing."""
-    is_unused = request.uses_gradients and request.method not in PATH_METHODS
-    if is_unused and request.removal in ("counterfactual", "references"):
+    if not request.uses_removal and request.removal in ("counterfactual", "references"):
         return replace(request, removal="local-mean", reference_cts=())
     return request
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from SegExplainLib.case import PreparedCase
 from SegExplainLib.contract import ExplainRequest, InvalidRequest
-from SegExplainLib.forecast import seconds_a_tile, tiles_least_and_most
+from SegExplainLib.forecast import seconds_a_tile, tiles_least_and_most, tiles_of_removal
 from SegExplainLib.model.segmenter import Segmenter, class_named
 from SegExplainLib.pipeline import check_request, with_budget
 from SegExplainLib.players.supervoxels import cell_volume_ml
@@ -96,6 +96,7 @@ def preview(given: Mapping[str, Any], *, progress: Progress, warm: WarmState) ->
         )
     n_before = 0 if game else case.region.n_tiles
     n_before += 0 if is_exact else case.tiles.n_tiles
+    n_before += 0 if warm.at_hand(keys.absent) else tiles_of_removal(request, case)
     n_voxels = int(np.count_nonzero(case.roi_native))
     return {
         "n_voxels": n_voxels,

@@ -118,6 +118,11 @@ class ExplainRequest:
         return self.method in GRADIENT_METHODS
 
     @property
+    def uses_removal(self) -> bool:
+        """Whether the answer depends on what an absent unit looks like."""
+        return self.method in SHAPLEY_METHODS or self.method in PATH_METHODS
+
+    @property
     def n_baselines(self) -> int:
         """Images that the removal is."""
         return {"black-white": 2, "references": len(self.reference_cts)}.get(self.removal, 1)
