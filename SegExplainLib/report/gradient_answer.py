@@ -214,8 +214,8 @@ def _next(attribution: Attribution, certainty: Certainty, order: Certainty, sign
     named = listed([_named(attribution, certainty, player) for player in large])
     rest = f", then {counted(n_rest, 'unit')} {with_smaller(n_rest)}" if n_rest else ""
     is_ordered = len(large) > 1 and certainty.has_intervals
-    order = ", in the order of their estimates," if is_ordered else ""
-    return [f"Next{order} {'comes' if len(large) == 1 else 'come'} {named}{rest}."]
+    in_order = ", in the order of their estimates," if is_ordered else ""
+    return [f"Next{in_order} {'comes' if len(large) == 1 else 'come'} {named}{rest}."]
 
 
 def _material(certainty: Certainty, players: Sequence[int]) -> tuple[list[int], int]:
