@@ -96,6 +96,7 @@ def counterfactual_baseline(request: ExplainRequest, question: Question, progres
         segmenter,
         case,
         target=class_named(segmenter, request.target),
+        is_fixed=question.partition.labels == 0,  # context stays as it is, as under every removal
         on_step=progress.step,
         on_tile=progress.check_cancelled,
     )
@@ -110,9 +111,7 @@ def counterfactual_baseline(request: ExplainRequest, question: Question, progres
         "counterfactual_largest_edit_hu": found.largest_edit_hu,
         "counterfactual_steps": float(found.n_steps),
     }
-    # Context stays as it is, as under every removal.
-    image = np.where(question.partition.labels > 0, found.image, case.network_input.array)
-    return Baselines((image,), facts)
+    return Baselines((found.image,), facts)
 
 
 MADE_OTHERWISE: dict[str, Callable[[ExplainRequest, Question, Progress], Baselines]] = {

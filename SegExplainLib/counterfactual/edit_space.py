@@ -6,6 +6,7 @@ from typing import Self
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from SegExplainLib.case import PreparedCase
 from SegExplainLib.contract import InvalidRequest
@@ -91,11 +92,20 @@ class EditSpace:
 
     @classmethod
     def of(
-        cls, cube: VoxelGrid, case: PreparedCase, segmenter: Segmenter, score: StitchedScore, autoencoder: Autoencoder
+        cls,
+        cube: VoxelGrid,
+        case: PreparedCase,
+        segmenter: Segmenter,
+        score: StitchedScore,
+        autoencoder: Autoencoder,
+        *,
+        is_fixed: NDArray[np.bool_] | None = None,
     ) -> Self:
-        """The space of a case, around one cube."""
+        """The space of a case, around one cube; ``is_fixed`` (k, j, i) of the network's grid stays as it is."""
         prepared, device = case.network_input, segmenter.device
-        place = EditPlace.of(cube, prepared.grid, taper_mm=TAPER_MM, is_fixed=prepared.is_padding, device=device)
+        fixed = [mask for mask in (prepared.is_padding, is_fixed) if mask is not None]
+        is_fixed = np.logical_or.reduce(fixed) if fixed else None
+        place = EditPlace.of(cube, prepared.grid, taper_mm=TAPER_MM, is_fixed=is_fixed, device=device)
         n_k, n_j, n_i = place.weight.shape
         block_grid = prepared.grid.cropped(tuple(axis.start for axis in place.block), (n_k, n_j, n_i))
         in_reach, in_block = _overlap(score.network.reach, place.block)

@@ -87,6 +87,7 @@ def counterfactual_input(
     case: PreparedCase,
     *,
     target: SegmentClass,
+    is_fixed: NDArray[np.bool_] | None = None,
     full_logits: torch.Tensor | None = None,
     n_steps: int = N_STEPS,
     on_step: Callable[[int, int], None] | None = None,
@@ -116,6 +117,7 @@ def counterfactual_input(
         segmenter: The network.
         case: CT and region.
         target: The class to remove.
+        is_fixed: bool (k, j, i) on the network's grid: voxels that stay as they are; None for none but padding.
         full_logits: float32 (n_channels, k, j, i) of the region's box, unperturbed; None runs every tile for them.
         n_steps: Most gradients to take.
         on_step: Is told (done, total) after each step; may raise ``Cancelled``.
@@ -133,7 +135,8 @@ def counterfactual_input(
     network = StitchedNetwork(segmenter, case.region, on_tile=on_tile)
     score = stitched_score(network, case, segmenter, target=target, quantity="soft-volume", full_logits=full_logits)
     cube = cube_around_target(score, case, target)
-    space = EditSpace.of(cube, case, segmenter, score, autoencoder or trained_autoencoder(device=segmenter.device))
+    autoencoder = autoencoder or trained_autoencoder(device=segmenter.device)
+    space = EditSpace.of(cube, case, segmenter, score, autoencoder, is_fixed=is_fixed)
     found, n_taken, stop_reason = _searched(space, weights or LossWeights(), n_steps=n_steps, on_step=on_step)
     image = case.network_input.array.copy()
     image[:, *space.place.block] = space.block(found.edit_hu).cpu().numpy()

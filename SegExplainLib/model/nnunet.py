@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import nibabel
 import numpy as np
@@ -90,6 +91,7 @@ class NnUNetSegmenter:
         """
         self._parts = parts
         self._tile_step = tile_step
+        self._statistics: WeakKeyDictionary[NetworkInput, tuple[np.float32, np.float32]] = WeakKeyDictionary()
         axes = parts.mirror_axes if flips else ()
         mirrored = [tuple(2 + a for a in some) for n in range(len(axes) + 1) for some in combinations(axes, n)]
         self.passes = tuple(TilePass(network, flipped) for network in parts.networks for flipped in mirrored)
@@ -218,7 +220,12 @@ class NnUNetSegmenter:
             )
 
     def _case_statistics(self, prepared: NetworkInput) -> tuple[np.float32, np.float32]:
-        """(subtrahend, divisor) as nnU-Net found them, from the same crop of the same array."""
+        """(subtrahend, divisor) as nnU-Net found them, from the same crop of the same array; found once a case."""
+        if prepared not in self._statistics:
+            self._statistics[prepared] = self._found_statistics(prepared)
+        return self._statistics[prepared]
+
+    def _found_statistics(self, prepared: NetworkInput) -> tuple[np.float32, np.float32]:
         from nnunetv2.preprocessing.cropping.cropping import crop_to_nonzero
 
         forward = self._parts.plans.transpose_forward
