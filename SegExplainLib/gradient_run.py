@@ -87,6 +87,21 @@ GRADIENTS: dict[str, GradientMethod] = {
 }
 
 
+@dataclass(frozen=True, eq=False)
+class GradientAnswer:
+    """What a gradient method found, and what it took.
+
+    Attributes:
+        estimate: The last.
+        attribution: The same for the report.
+        counts: Tiles run for it, by name.
+    """
+
+    estimate: VoxelEstimate
+    attribution: Attribution
+    counts: dict[str, float]
+
+
 def gradient_budget(request: ExplainRequest) -> int:
     """Most gradients of a request: its own budget, or the method's where that is 0."""
     method = GRADIENTS[request.method]
@@ -103,7 +118,7 @@ def take_gradients(
     partial: PartialResults | None = None,
     out: Path | None = None,
     resume: bool = False,
-) -> tuple[VoxelEstimate, Attribution]:
+) -> GradientAnswer:
     """Runs the request's method to its end.
 
     The sums over gradients are saved to ``out`` now and then and in the end, however it ends.
@@ -148,7 +163,9 @@ def take_gradients(
             watch.estimate(estimate, voxel_attribution(request, question, score, estimate))
     finally:
         watch.end()
-    return estimate, voxel_attribution(request, question, score, estimate)
+    network = score.network
+    counts = {"n_tiles_forward": float(network.n_forward), "n_tiles_backward": float(network.n_backward)}
+    return GradientAnswer(estimate, voxel_attribution(request, question, score, estimate), counts)
 
 
 def _opened_record(
@@ -194,13 +211,13 @@ def show_preview(
     value = request.value if request.value in DIFFERENTIABLE_VALUES else "soft-dice"
     asked = replace(request, method="seg-grad-cam", value=value, layer="", budget=1)
     try:
-        _, answer = take_gradients(asked, question, game, baselines=(), progress=progress)
+        answer = take_gradients(asked, question, game, baselines=(), progress=progress)
     except Cancelled:
         raise
     except SegExplainError as error:
         _log.info("There is no preview: %s", error)
         return
-    folder = partial.write_map(answer)
+    folder = partial.write_map(answer.attribution)
     progress.partial(folder, 0, request.budget, error=None, tiles=0, message=PREVIEW)
 
 
@@ -223,7 +240,10 @@ def score_for(
 def voxel_attribution(
     request: ExplainRequest, question: Question, score: StitchedScore, estimate: VoxelEstimate
 ) -> Attribution:
-    """An estimate as the attribution that a report tells of; discretisation errors are no standard errors."""
+    """An estimate as the attribution that a report tells of.
+
+    Discretisation errors are no standard errors, and what is not in the number's unit does not add up to it.
+    """
     method = GRADIENTS[request.method]
     errors = estimate.standard_errors
     return Attribution(
@@ -231,7 +251,7 @@ def voxel_attribution(
         partition=question.partition,
         player_values=estimate.values,
         standard_errors=errors if method.has_errors else np.full_like(errors, math.nan),
-        empty_value=estimate.empty_value,
+        empty_value=estimate.empty_value if method.is_in_unit else math.nan,
         full_value=estimate.full_value,
         quantity=request.value,
         unit=score.number.score.unit if method.is_in_unit else RELATIVE,

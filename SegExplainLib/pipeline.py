@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from SegExplainLib import peer_shapley
@@ -87,27 +87,27 @@ def explain(
     with _told_what_is_kept(out):
         question = prepared_question(request, progress, warm=warm)
         segmenter, case = question.segmenter, question.case
-        with progress.stage("remove units"):
-            baselines = warm.take(question.keys.absent, lambda: baselines_for(request, question, progress), progress)
         request = with_budget(request, question.partition.n_players)
         _warn_of_many_units(request, question.partition.n_players, progress)
+        with progress.stage("remove units"):
+            baselines = warm.take(question.keys.absent, lambda: baselines_for(request, question, progress), progress)
         with progress.stage("run unperturbed tiles"):
             game = _opened_game(request, question, baselines, out, resume=resume, warm=warm, progress=progress)
         partial = PartialResults(partial_to, case.ct.grid) if partial_to else None
-        estimate, answers = _answered(
+        answered = _answered(
             request, question, game, baselines, out=out, resume=resume, partial=partial, progress=progress
         )
         with progress.stage("write results"):
             return write_results(
                 out,
-                request=request,
+                request=answered.request,
                 record=game.record,
-                estimate=estimate,
-                answers=answers,
+                estimate=answered.estimate,
+                answers=answered.answers,
                 ct=case.ct,
                 model_name=segmenter.name,
                 device=str(segmenter.device),
-                counts=game.counts | {"n_image_tiles": float(case.tiles.n_tiles)} | baselines.facts,
+                counts=answered.counts | {"n_image_tiles": float(case.tiles.n_tiles)} | baselines.facts,
                 progress=progress,
             )
 
@@ -117,6 +117,23 @@ def _without_unused_removal(request: ExplainRequest) -> ExplainRequest:
     if not request.uses_removal and request.removal in ("counterfactual", "references"):
         return replace(request, removal="local-mean", reference_cts=())
     return request
+
+
+@dataclass(frozen=True, eq=False)
+class _Answered:
+    """What the method found.
+
+    Attributes:
+        request: With what the method chose by itself filled in.
+        estimate: Of the request's question.
+        answers: That of the request first.
+        counts: Of tiles, by name.
+    """
+
+    request: ExplainRequest
+    estimate: Estimate
+    answers: list[Attribution]
+    counts: dict[str, float]
 
 
 def _answered(
@@ -129,11 +146,11 @@ def _answered(
     resume: bool,
     partial: PartialResults | None,
     progress: Progress,
-) -> tuple[Estimate, list[Attribution]]:
-    """The estimate by the request's method, and the answers, that of the request first."""
+) -> _Answered:
+    """The question, answered by the request's method."""
     if request.uses_gradients:
         with progress.stage("take gradients"):
-            estimate, answer = take_gradients(
+            found = take_gradients(
                 request,
                 question,
                 game,
@@ -143,12 +160,13 @@ def _answered(
                 out=out,
                 resume=resume,
             )
-            return estimate, [answer]
+            request = replace(request, layer=found.estimate.layer)
+            return _Answered(request, found.estimate, [found.attribution], game.counts | found.counts)
     if partial is not None and len(game.record.table) <= 1:
         with progress.stage("show preview"):
             show_preview(request, question, game, partial=partial, progress=progress)
     with progress.stage("evaluate coalitions"):
-        return play(
+        estimate, answers = play(
             ESTIMATORS[request.method],
             request,
             game.record,
@@ -158,6 +176,7 @@ def _answered(
             progress=progress,
             partial=partial,
         )
+        return _Answered(request, estimate, answers, game.counts)
 
 
 @contextmanager
