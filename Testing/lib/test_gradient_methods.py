@@ -351,8 +351,8 @@ def test_a_network_without_rectifiers_cannot_be_guided():
     assert "saliency" in refusal.value.hint
 
 
-def literal_cam(segmenter, score, case, layer):
-    """Seg-Grad-CAM of the whole stitched prediction by one naive graph, in the words of the paper."""
+def literal_cam(segmenter, score, case, partition, layer):
+    """Seg-Grad-CAM of the whole stitched prediction by one naive graph, in the words of the paper; 0 where there is no unit."""
     features, where = [], []
     hooks = [
         dict(tile_pass.network.named_modules())[layer].register_forward_hook(
@@ -391,7 +391,7 @@ def literal_cam(segmenter, score, case, layer):
         fine = interpolate(cam, size=tuple(case.tiles.tile_shape), mode="trilinear", align_corners=False)[0, 0]
         total[place] += fine * case.tiles.weights
         seen[place] += case.tiles.weights
-    cam = torch.where(seen > 0, total / seen, 0).clamp(min=0)
+    cam = torch.where(seen > 0, total / seen, 0).clamp(min=0) * torch.from_numpy(partition.labels > 0)
     return cam / cam.max()
 
 
@@ -403,7 +403,9 @@ def test_seg_grad_cam_is_that_of_the_stitched_prediction(layer, quantity):
     (ours,) = seg_grad_cam(score, partition, layer=layer)
     assert ours.layer == layer
     assert ours.voxel_map.max() == pytest.approx(1.0)
-    assert_same_map(torch.from_numpy(ours.voxel_map), literal_cam(segmenter, score, case, layer))
+    means = [ours.voxel_map[partition.labels == label].mean() for label in range(1, partition.n_players + 1)]
+    np.testing.assert_allclose(ours.values, means, atol=1e-6)
+    assert_same_map(torch.from_numpy(ours.voxel_map), literal_cam(segmenter, score, case, partition, layer))
 
 
 def test_features_of_flipped_passes_are_turned_back_and_the_layer_before_an_in_place_one_is_that_before(
@@ -419,7 +421,7 @@ def test_features_of_flipped_passes_are_turned_back_and_the_layer_before_an_in_p
         for module in segmenter.network.modules():
             if hasattr(module, "inplace"):
                 module.inplace = False  # for the oracle, whose features must stay as they were
-        expected = literal_cam(segmenter, score, case, layer)
+        expected = literal_cam(segmenter, score, case, partition, layer)
         for module in segmenter.network.modules():
             if hasattr(module, "inplace"):
                 module.inplace = True
