@@ -1,4 +1,4 @@
-"""The command line: ``segexplain explain | predict | revalue | compare | demo | phantom | doctor | run | serve``."""
+"""The command line: ``segexplain explain | predict | revalue | compare | evaluate | demo | phantom | ... | serve``."""
 
 import re
 import signal
@@ -19,6 +19,7 @@ from SegExplainLib.contract import (
     GRADIENT_METHODS,
     REMOVALS,
     SHAPLEY_METHODS,
+    SINGLE_REMOVALS,
     VALUES,
     Cancelled,
     ExplainRequest,
@@ -207,6 +208,60 @@ def compare(
         table.add_row(escape(comparison.units[row]), *(f"{share:+.1%}" for share in shares[row]))
     Console().print(table)
     Console().print(f"All {len(comparison.units)} units: {escape(str(out))}", soft_wrap=True)
+
+
+@app.command()
+def evaluate(
+    results: Annotated[list[Path], typer.Argument(help="Results folders of finished runs on one question.")],
+    out: Annotated[
+        Path | None, typer.Option(help="Folder to make; default: the first results' name-evaluation.")
+    ] = None,
+    mask: Annotated[
+        str, typer.Option(help="What maps should agree with; default: the predicted target in the region.")
+    ] = "",
+    removal: Annotated[
+        str,
+        typer.Option(
+            help="How units are removed to judge: one of "
+            f"{', '.join(SINGLE_REMOVALS)}. Default: as in the first result that removes units."
+        ),
+    ] = "",
+    budget: Annotated[int, typer.Option(help="Most new coalitions to evaluate; 0: automatic.", min=0)] = 0,
+    seed: Annotated[int, typer.Option(help="Of every random choice.", min=0)] = 0,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N; default: as in the results.")] = "",
+    trust_model: Trust = False,
+) -> None:
+    """Say how far results can be trusted: deletion curves, random orders, random subsets, agreement with a mask."""
+    first = results[0].resolve()
+    out = out or first.with_name(f"{first.name}-evaluation")
+    with _told() as progress:
+        from SegExplainLib.evaluate import evaluate as run
+
+        evaluation = run(
+            results,
+            out,
+            mask=mask,
+            removal=removal,
+            budget=budget,
+            seed=seed,
+            device=device,
+            trust_model=trust_model,
+            progress=progress,
+            on_plan=lambda plan: Console(stderr=True).print(escape(plan.words), soft_wrap=True),
+        )
+    from SegExplainLib.report.evaluation_table import main_table
+    from SegExplainLib.report.evaluation_words import evaluation_sentences
+
+    headings, rows = main_table(evaluation)
+    table = Table(*map(escape, headings), title="Main numbers; ↑ higher is better, ↓ lower; all in evaluation.csv")
+    table.columns[0].no_wrap = True
+    for row in rows:
+        table.add_row(*map(escape, row))
+    console = Console()
+    console.print(table)
+    for sentence in evaluation_sentences(evaluation):
+        console.print(escape(sentence))
+    console.print(f"\nWritten: [bold]{escape(str(out))}[/]", soft_wrap=True)
 
 
 @app.command()

@@ -73,10 +73,10 @@ def compared(folders: Sequence[Path]) -> Comparison:
     if len(folders) < 2:
         raise InvalidRequest("One result alone cannot be compared.", "Give the folders of two results or more.")
     manifests = [ResultManifest.read(folder) for folder in folders]
-    _require_one_question(folders, manifests)
+    require_one_question(folders, manifests, [GameRecord.load(folder / RECORD_NAME) for folder in folders])
     tables = [read_players_csv(folder / PLAYERS_CSV) for folder in folders]
     return Comparison(
-        columns=_names(folders, manifests),
+        columns=answer_names(folders, manifests),
         units=tuple(row.name for row in tables[0]),
         volumes_ml=np.array([row.volume_ml for row in tables[0]]),
         values=np.array([[row.value for row in table] for table in tables]).T,
@@ -101,8 +101,14 @@ def write_comparison(path: Path, comparison: Comparison) -> None:
             writer.writerow([name, comparison.volumes_ml[row], *(cell for three in cells for cell in three)])
 
 
-def _require_one_question(folders: Sequence[Path], manifests: Sequence[ResultManifest]) -> None:
-    records = [GameRecord.load(folder / RECORD_NAME) for folder in folders]
+def require_one_question(
+    folders: Sequence[Path], manifests: Sequence[ResultManifest], records: Sequence[GameRecord]
+) -> None:
+    """Nothing, if all results are on one CT, region, class and choice of units.
+
+    Raises:
+        InvalidRequest: they are not; says what differs.
+    """
     for folder, manifest, record in zip(folders[1:], manifests[1:], records[1:], strict=True):
         differing = [
             part for part in SAME_QUESTION if record.fingerprints.get(part) != records[0].fingerprints.get(part)
@@ -116,7 +122,7 @@ def _require_one_question(folders: Sequence[Path], manifests: Sequence[ResultMan
             )
 
 
-def _names(folders: Sequence[Path], manifests: Sequence[ResultManifest]) -> tuple[str, ...]:
+def answer_names(folders: Sequence[Path], manifests: Sequence[ResultManifest]) -> tuple[str, ...]:
     """The shortest words that tell the answers apart."""
     methods = [str(manifest.request["method"]) for manifest in manifests]
     with_removal = [f"{method} {m.request['removal']}" for method, m in zip(methods, manifests, strict=True)]

@@ -1,0 +1,107 @@
+"""How the coalitions that an evaluation may ask of the network are shared out among its parts."""
+
+from dataclasses import dataclass
+
+from SegExplainLib.contract import InvalidRequest
+from SegExplainLib.evaluation.bounds import MOST_EXACT_UNITS, most_evaluations
+from SegExplainLib.evaluation.unit_curves import AXES
+
+LADDER = ((0, 0, 0), (9, 0, 0), (19, 0, 0), (19, 30, 0), (19, 30, 1), (49, 50, 2), (99, 100, 5))
+"""(random orders, subsets of each size, beam width): the last rung that the budget affords is taken. 19 orders are the
+fewest from which a p-value of 0.05 can come."""
+WISHED = LADDER[3]
+LEAST_AUTOMATIC = 600
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What an evaluation will ask for, and why it leaves out the rest. ``dataclasses.asdict`` of it is JSON.
+
+    Attributes:
+        budget: Most new coalitions.
+        n_curves: New coalitions of the deletion curves, which nothing can do without.
+        n_orders: Random orders of the units.
+        n_subsets: Random subsets of each size, and of mixed sizes.
+        beam_width: Of the search for the bounds of the area; 0 for no bounds, any other number where they are exact.
+        n_new_most: New coalitions at most.
+        why_no_orders: A sentence, where there are none.
+        why_no_subsets: Likewise.
+        why_no_bounds: Likewise.
+    """
+
+    budget: int
+    n_curves: int
+    n_orders: int
+    n_subsets: int
+    beam_width: int
+    n_new_most: int
+    why_no_orders: str = ""
+    why_no_subsets: str = ""
+    why_no_bounds: str = ""
+
+    @property
+    def words(self) -> str:
+        """For the user, before it begins."""
+        if self.n_new_most == 0:
+            return "Every coalition that is needed is known: the network is not asked."
+        parts = [f"{self.n_curves} for the deletion curves"]
+        parts += [f"{self.n_orders} random orders"] if self.n_orders else []
+        parts += [f"random subsets, {self.n_subsets} of each size"] if self.n_subsets else []
+        parts += ["the bounds of the area"] if self.beam_width else []
+        return f"Up to {self.n_new_most} new coalitions of a budget of {self.budget}: {', '.join(parts)}."
+
+
+def planned(*, n_units: int, n_curves: int, n_unknown: int, budget: int = 0) -> Plan:
+    """The best that a budget affords: curves, then random orders, then subsets, then bounds, then more of each.
+
+    Args:
+        n_units: Of the game.
+        n_curves: Coalitions of the deletion curves that are not known.
+        n_unknown: Coalitions of the game that are not known.
+        budget: Most new coalitions; 0 for what curves, 19 random orders and 30 subsets of each size take, but at least
+            600, and no more than the 2 n + 2048 of an explanation unless the curves alone are more.
+
+    Raises:
+        InvalidRequest: the curves do not fit the budget.
+    """
+
+    def cost(rung: tuple[int, int, int]) -> int:
+        orders, subsets, beam = rung
+        more = orders * 2 * (n_units - 1) + subsets * (len(subset_sizes(n_units)) + 1)
+        return min(n_unknown, n_curves + more + (_bounds_cost(n_units, beam) if beam else 0))
+
+    chosen = budget or max(n_curves, LEAST_AUTOMATIC, min(cost(WISHED), 2 * n_units + 2048))
+    if n_curves > chosen:
+        raise InvalidRequest(
+            f"The deletion curves alone need {n_curves} new coalitions; the budget is {chosen}.",
+            "Raise --budget, or evaluate fewer results.",
+        )
+    # Exact bounds need every coalition; a budget below that is for orders and subsets.
+    is_beyond = n_units <= MOST_EXACT_UNITS and n_unknown > chosen
+    rungs = [(orders, subsets, 0 if is_beyond else beam) for orders, subsets, beam in LADDER]
+    rung = [rung for rung in rungs if cost(rung) <= chosen][-1]
+    left = chosen - cost(rung)
+    wanted = min(n_unknown, _bounds_cost(n_units, 1))
+    return Plan(
+        chosen,
+        n_curves,
+        *rung,
+        n_new_most=cost(rung),
+        why_no_orders="" if rung[0] else f"The budget of {chosen} new coalitions leaves none for random orders.",
+        why_no_subsets="" if rung[1] else f"The budget of {chosen} new coalitions leaves none for random subsets.",
+        why_no_bounds=""
+        if rung[2]
+        else f"The bounds of the area would take up to {wanted} new coalitions; {left} of the budget are left.",
+    )
+
+
+def subset_sizes(n_units: int) -> tuple[int, ...]:
+    """Sizes of the subsets that are removed: one unit, and a quarter, half and three quarters of them."""
+    quarters = (1, n_units // 4, n_units // 2, 3 * n_units // 4)
+    return tuple(sorted({size for size in quarters if 1 <= size < n_units}))
+
+
+def _bounds_cost(n_units: int, beam_width: int) -> int:
+    """Evaluations behind the bounds on both axes; exact ones share them."""
+    most = most_evaluations(n_units, beam_width=beam_width)
+    return most if n_units <= MOST_EXACT_UNITS else len(AXES) * most

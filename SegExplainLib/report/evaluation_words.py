@@ -1,0 +1,113 @@
+"""An evaluation in plain words: what was judged, what came of it, and what it does not say."""
+
+from SegExplainLib.evaluation.map_scores import ANATOMY
+from SegExplainLib.evaluation.metric import Metric
+from SegExplainLib.evaluation.scorecard import Evaluation, ResultScores
+from SegExplainLib.report.evaluation_table import BY_DENSITY, BY_VALUE, main_table, undefined_reasons
+from SegExplainLib.report.methods import uses_gradients
+from SegExplainLib.report.rounding import decimals_for, percent, rounded
+from SegExplainLib.report.wording import counted, listed, quantity_words, readable
+
+CLEAR = 0.05
+"""A p-value up to this is called more faithful than chance."""
+
+
+def evaluation_sentences(evaluation: Evaluation) -> list[str]:
+    """The sentences, in the order in which they should be read."""
+    return [
+        _setting(evaluation),
+        *(_faithfulness(result, evaluation) for result in evaluation.results),
+        *_beside_volume(evaluation),
+        *(_agreement(result, evaluation) for result in evaluation.results),
+        *_cautions(evaluation),
+    ]
+
+
+def evaluation_markdown(evaluation: Evaluation) -> str:
+    """The sentences, the main numbers and what is missing, as Markdown."""
+    headings, rows = main_table(evaluation)
+    lines = [f"# Can the explanation of “{readable(evaluation.target)}” be trusted?", ""]
+    lines += [f"- {sentence}" for sentence in evaluation_sentences(evaluation)]
+    lines += ["", f"| {' | '.join(headings)} |", f"|{'---|' * len(headings)}"]
+    lines += [f"| {' | '.join(cell.strip() for cell in row)} |" for row in rows]
+    reasons = undefined_reasons(evaluation)
+    if reasons:
+        lines += ["", "Without a value:", "", *(f"- {reason}" for reason in reasons)]
+    if evaluation.warnings:
+        lines += ["", "Warnings:", "", *(f"- {warning}" for warning in evaluation.warnings)]
+    return "\n".join(lines) + "\n"
+
+
+def p_words(metric: Metric) -> str:
+    """``p = 0.05``."""
+    return "p unknown" if metric.value is None else f"p = {rounded(metric.value, 3 if metric.value < 0.01 else 2)}"
+
+
+def _setting(evaluation: Evaluation) -> str:
+    n, what = len(evaluation.results), quantity_words(evaluation.quantity).short
+    return (
+        f"{counted(n, 'explanation')} of the {what} of “{readable(evaluation.target)}”: judged by removing "
+        f"{counted(len(evaluation.unit_names), 'unit')} one after the other, each replaced as “{evaluation.removal}” "
+        f"({evaluation.removal_from}), and asking the network anew."
+    )
+
+
+def _faithfulness(result: ResultScores, evaluation: Evaluation) -> str:
+    """The verdict follows from both ends of the ranking, by units."""
+    fall = result.metric(BY_VALUE, "aopc-units-percentile")
+    gap, p = result.metric(BY_VALUE, "abpc-units-percentile"), result.metric(BY_VALUE, "abpc-units-p-value")
+    if fall.value is None or gap.value is None or p.value is None:
+        return f"{result.name}: not held against random orders. {fall.why_undefined or gap.why_undefined}"
+    sentence = (
+        f"{result.name}: {'more faithful than chance' if p.value <= CLEAR else 'not told from chance'}. With its most "
+        f"important units gone first, the number falls more than in {percent(fall.value / 100)} of "
+        f"{evaluation.sticks.plan.n_orders} random orders; the gap to the least important first is wider than in "
+        f"{percent(gap.value / 100)} ({p_words(p)})"
+    )
+    by_ml, p_by_ml = (result.metric(BY_DENSITY, f"abpc-volume-{what}") for what in ("percentile", "p-value"))
+    if by_ml.value is None:
+        return f"{sentence}."
+    return f"{sentence}, by removed volume in {percent(by_ml.value / 100)} ({p_words(p_by_ml)})."
+
+
+def _beside_volume(evaluation: Evaluation) -> list[str]:
+    """Which explanations beat the order that only knows sizes."""
+    known = next(metric for metric in evaluation.volume_only if metric.name == "aopc-units")
+    if known.value is None:
+        return []
+    areas = {one.name: one.metric(BY_VALUE, "aopc-units").value for one in evaluation.results}
+    better = [name for name, area in areas.items() if area is not None and area > known.value]
+    others = [name for name, area in areas.items() if area is not None and area <= known.value]
+    sentence = "An order that only knows sizes, the largest unit first, "
+    if not others:
+        return [f"{sentence}does less than {listed(better)}." if better else f"{sentence}was drawn beside them."]
+    beside = f", and less than {listed(better)}" if better else ""
+    return [f"{sentence}does as much as {listed(others)} or more{beside}."]
+
+
+def _agreement(result: ResultScores, evaluation: Evaluation) -> str:
+    auc, mass = result.metric(ANATOMY, "ROC-AUC"), result.metric(ANATOMY, "positive mass in the mask")
+    if auc.value is None:
+        return f"{result.name}: agreement with {evaluation.mask} is undefined. {auc.why_undefined}"
+    sentence = f"{result.name}: against {evaluation.mask}, ROC-AUC {rounded(auc.value, 3)} (chance 0.5)"
+    if mass.value is None or mass.chance is None:
+        return f"{sentence}."
+    share = rounded(100 * mass.chance, decimals_for(100 * mass.chance, unit="percent"))
+    return f"{sentence}; {percent(mass.value)} of what speaks for the label lies in it, on {share} % of the volume."
+
+
+def _cautions(evaluation: Evaluation) -> list[str]:
+    cautions = [
+        "A faithful explanation need not agree with anatomy: the network may really look elsewhere. Nor is a map "
+        "faithful because it agrees.",
+        f"Faithfulness is told under one removal, “{evaluation.removal}”; a CT with units removed is not one the "
+        "network was trained on. Another removal (--removal) may tell otherwise.",
+        "Stability was not measured here: not under noise, nor between seeds, nor against random weights.",
+    ]
+    kinds = {uses_gradients(result.method) for result in evaluation.results}
+    if kinds == {True, False}:
+        cautions.append(
+            "Shapley values are made from this very game, gradients are not: the comparison asks which explains the "
+            "removal of units best, no more."
+        )
+    return cautions
