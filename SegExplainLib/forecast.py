@@ -100,7 +100,9 @@ def gradients_least_and_most(request: ExplainRequest) -> tuple[int, int]:
         return request.budget, request.budget
     if GRADIENTS[request.method].has_errors:
         return min(request.budget, MIN_DEGREES_OF_FREEDOM + 1), request.budget
-    return min(request.budget, 2 * N_STEPS + 1), request.budget
+    n_paths = request.n_baselines
+    n_steps = min(N_STEPS, (request.budget - 1) // n_paths)
+    return min(request.budget, 1 + 2 * n_steps * n_paths), request.budget
 
 
 def fewest_evaluations(request: ExplainRequest, n_units: int) -> int:

@@ -46,7 +46,7 @@ class GradientMethod:
 
     Attributes:
         stream: ``stream(score, partition, *, baselines, budget, tolerance, seed, **options)``.
-        budget: Most gradients, where the request leaves it open.
+        budget: Most gradients, where the request leaves it open; 1 for methods that know no more than one.
         is_in_unit: Whether its values are in the explained number's own unit.
         has_errors: Whether its standard errors are sampling errors, from which intervals follow.
         budget_by_baseline: Whether ``budget`` is that of each baseline.
@@ -103,8 +103,10 @@ class GradientAnswer:
 
 
 def gradient_budget(request: ExplainRequest) -> int:
-    """Most gradients of a request: its own budget, or the method's where that is 0."""
+    """Most gradients of a request: its own budget, or the method's where that is 0; 1 where there is one only."""
     method = GRADIENTS[request.method]
+    if method.budget == 1:
+        return 1
     return request.budget or method.budget * (request.n_baselines if method.budget_by_baseline else 1)
 
 
@@ -316,9 +318,10 @@ class _Watch:
         self._tell()
 
     def end(self) -> None:
-        """Saves what is new: until the results are written it may still be needed."""
+        """Saves what is new: until the results are written it may still be needed. Lets go of the network's maps."""
         if self._has_news:
             self._save()
+        self.score = None  # which calls `tile`: a circle would hold all sums until the collector comes by
 
     @property
     def _has_news(self) -> bool:

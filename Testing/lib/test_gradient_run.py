@@ -1,8 +1,10 @@
 """Gradient methods from a request to a results folder, on the real demo model."""
 
 import csv
+import gc
 import json
 import math
+import weakref
 from dataclasses import replace
 from functools import partial
 
@@ -11,6 +13,7 @@ import pytest
 import SimpleITK as sitk
 import torch
 
+from SegExplainLib import gradient_run
 from SegExplainLib.baselines import baselines_for
 from SegExplainLib.contract import (
     GRADIENT_METHODS,
@@ -21,9 +24,10 @@ from SegExplainLib.contract import (
     UnusableModel,
 )
 from SegExplainLib.counterfactual.search import counterfactual_input
+from SegExplainLib.forecast import gradients_least_and_most
 from SegExplainLib.gradient_run import GRADIENTS, PREVIEW
 from SegExplainLib.job_folder import run_job
-from SegExplainLib.pipeline import explain, revalue
+from SegExplainLib.pipeline import explain, revalue, with_budget
 from SegExplainLib.preview import preview
 from SegExplainLib.progress import Progress
 from SegExplainLib.question import prepared_question
@@ -176,6 +180,11 @@ def test_a_cancelled_run_stops_at_its_next_tile_and_leaves_nothing(a_question, t
     assert not (tmp_path / "out").exists()
 
 
+def laid_on(grid, part):
+    """The voxels of a part where SimpleITK finds them on a whole image's grid."""
+    return sitk.GetArrayFromImage(sitk.Resample(part, grid, sitk.Transform(), sitk.sitkNearestNeighbor, 0.0))
+
+
 def test_those_who_watch_see_the_map_sharpen(a_question, tmp_path):
     (tmp_path / "job").mkdir()
     request = replace(a_question, method="smoothgrad", budget=12)
@@ -185,8 +194,10 @@ def test_those_who_watch_see_the_map_sharpen(a_question, tmp_path):
     partial = tmp_path / "job" / "partial"
     assert [event.event for event in events].count("partial") >= 1
     assert {file.name for file in partial.iterdir()} == {"units.nrrd", "players.csv", "map.nrrd"}
-    last = sitk.GetArrayFromImage(sitk.ReadImage(str(partial / "map.nrrd")))
-    np.testing.assert_array_equal(last, sitk.GetArrayFromImage(map_of(tmp_path / "job" / "results")))
+    final = map_of(tmp_path / "job" / "results")
+    last = sitk.ReadImage(str(partial / "map.nrrd"))
+    assert last.GetNumberOfPixels() < final.GetNumberOfPixels(), "cut to where it is not 0"
+    np.testing.assert_array_equal(laid_on(final, last), sitk.GetArrayFromImage(final))
 
 
 def test_a_shapley_run_shows_a_seg_grad_cam_before_its_first_importances(a_question, tmp_path):
@@ -202,8 +213,8 @@ def test_a_shapley_run_shows_a_seg_grad_cam_before_its_first_importances(a_quest
     assert seen[0] == (PREVIEW, {"map.nrrd"})
     assert seen[1] == ("", {"map.nrrd", "units.nrrd", "players.csv"})
     explain(replace(a_question, method="seg-grad-cam", value="soft-dice", budget=0), tmp_path / "cam")
-    shown = sitk.GetArrayFromImage(sitk.ReadImage(str(tmp_path / "job" / "partial" / "map.nrrd")))
-    np.testing.assert_allclose(shown, sitk.GetArrayFromImage(map_of(tmp_path / "cam")), atol=1e-6)
+    final, shown = map_of(tmp_path / "cam"), sitk.ReadImage(str(tmp_path / "job" / "partial" / "map.nrrd"))
+    np.testing.assert_allclose(laid_on(final, shown), sitk.GetArrayFromImage(final), atol=1e-6)
 
 
 def test_the_command_of_a_gradient_run_asks_the_same_again(a_question):
@@ -221,6 +232,32 @@ def test_a_gradient_question_is_forecast_by_its_gradients(a_question):
     once, often = (preview(json.loads(one.to_json()), progress=Progress(), warm=WarmState()) for one in asked)
     assert (once["budget"], often["budget"]) == (1, 50)
     assert once["least_s"] < often["least_s"] < often["most_s"]
+
+
+@pytest.mark.parametrize("method", ["saliency", "input-x-gradient", "guided-backprop", "seg-grad-cam"])
+def test_a_method_of_one_gradient_has_a_budget_of_one_whatever_was_allowed(method, a_question):
+    assert with_budget(replace(a_question, method=method, budget=500), 9).budget == 1
+
+
+@pytest.mark.parametrize(("removal", "least"), [("air", 33), ("black-white", 65)])
+def test_every_path_is_halved_once_before_it_can_have_settled(removal, least, a_question):
+    request = replace(a_question, method="integrated-gradients", budget=0, tolerance=0.05, removal=removal)
+    assert gradients_least_and_most(with_budget(request, 9)) == (least, 129 if removal == "air" else 258)
+
+
+def test_nothing_holds_the_sums_of_a_run_that_has_ended(a_question, tmp_path, monkeypatch):
+    """A warm worker lives on: what refers to itself would stay until the collector comes by."""
+    records = []
+    opened = gradient_run.GradientRecord
+    monkeypatch.setattr(
+        gradient_run, "GradientRecord", lambda *parts: records.append(weakref.ref(it := opened(*parts))) or it
+    )
+    gc.disable()
+    try:
+        explain(replace(a_question, method="smoothgrad", budget=2), tmp_path / "out", warm=WarmState())
+        assert [record() for record in records] == [None]
+    finally:
+        gc.enable()
 
 
 def test_black_and_white_are_the_mean_of_two_paths(a_question, tmp_path):
