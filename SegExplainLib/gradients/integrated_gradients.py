@@ -41,7 +41,7 @@ def integrated_gradients(
         score: The explained number.
         partition: The units.
         baselines: Network inputs, each float32 (channels, k, j, i).
-        budget: Most gradients; with m baselines s steps cost 1 + m s, and m (``N_STEPS`` - 1) forward runs to begin.
+        budget: Most gradients; with m baselines s steps cost 1 + m s, and m ``N_STEPS`` forward runs to begin.
         tolerance: As above; 0 spends the budget.
         seed: Is told in the estimate; nothing is drawn.
         memory: Of an interrupted run with the same baselines, to go on from; keeps the sums of this one.

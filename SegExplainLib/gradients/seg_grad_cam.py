@@ -111,6 +111,7 @@ def bottleneck_of(network: StitchedNetwork, image: torch.Tensor) -> str:
 
     Raises:
         UnusableModel: the network runs no layer of its own that gives such a volume.
+        OutOfMemory: the tile does not fit.
     """
     job, handles = network.jobs[0], []
     finished: list[tuple[str, int]] = []
@@ -118,7 +119,7 @@ def bottleneck_of(network: StitchedNetwork, image: torch.Tensor) -> str:
         if name and not isinstance(module, torch.jit.ScriptModule):
             handles.append(module.register_forward_hook(_noting(name, finished)))
     try:
-        with torch.no_grad(), network.precision():
+        with torch.no_grad(), refused_clearly(job.name), network.precision():
             job.tile_pass(network.tile_of(job, image).clone()[None])
     finally:
         for handle in handles:

@@ -10,7 +10,7 @@ from tiny_models import write_nnunet_model
 from torch.nn.functional import interpolate
 
 from SegExplainLib.case import prepared_case
-from SegExplainLib.contract import InvalidRequest, UnusableModel
+from SegExplainLib.contract import InvalidRequest, OutOfMemory, UnusableModel
 from SegExplainLib.gradients.backward import StitchedNetwork
 from SegExplainLib.gradients.expected_gradients import expected_gradients
 from SegExplainLib.gradients.guided_backprop import guided_backprop
@@ -110,6 +110,17 @@ def test_where_a_path_changes_all_at_once_steps_are_short():
     total = score.full_value - ours.empty_value
     assert abs(ours.completeness_gap) < 0.05 * abs(total)
     assert abs(float(theirs.sum()) - total) > 10 * abs(ours.completeness_gap)
+
+
+def test_what_integrated_gradients_cost_is_what_their_budget_says():
+    score, case, partition = a_score(quantity="mean-logit")
+    n_tiles, n_baselines, n_steps = len(score.network.jobs), 2, 16
+    baselines = [np.full_like(case.network_input.array, value) for value in (-1.0, 1.0)]
+    budget = 1 + n_baselines * n_steps
+    list(integrated_gradients(score, partition, baselines=baselines, budget=budget))
+    assert score.network.n_backward == budget * n_tiles
+    # `a_score` ran every tile once for the logits of the CT as it is.
+    assert score.network.n_forward == (1 + budget + n_baselines * n_steps) * n_tiles
 
 
 def test_integrated_gradients_are_exact_for_a_square():
@@ -352,7 +363,7 @@ def test_a_network_without_rectifiers_cannot_be_guided():
 
 
 def literal_cam(segmenter, score, case, partition, layer):
-    """Seg-Grad-CAM of the whole stitched prediction by one naive graph, in the words of the paper; 0 where there is no unit."""
+    """Seg-Grad-CAM of the whole stitched prediction by one naive graph, in the words of the paper; 0 in no unit."""
     features, where = [], []
     hooks = [
         dict(tile_pass.network.named_modules())[layer].register_forward_hook(
@@ -435,6 +446,21 @@ def test_the_bottleneck_is_the_end_of_the_encoder(a_flipped_nnunet):
     assert bottleneck_of(score.network, score.image) == "encoder.stages.1"
     (estimate,) = seg_grad_cam(score, partition)
     assert estimate.layer == "encoder.stages.1"
+
+
+def test_memory_that_runs_out_before_the_first_graph_is_told_as_that():
+    """A preview that does not fit must not end a Shapley run that does."""
+    score, _, partition = a_score()
+    handle = score.network.jobs[0].tile_pass.network.register_forward_hook(_full)
+    try:
+        with pytest.raises(OutOfMemory):
+            list(seg_grad_cam(score, partition))
+    finally:
+        handle.remove()
+
+
+def _full(*_):
+    raise torch.cuda.OutOfMemoryError("CUDA out of memory.")
 
 
 def test_a_layer_that_is_not_there_is_answered_with_near_names(a_flipped_nnunet):
