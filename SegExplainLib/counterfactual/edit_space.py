@@ -101,11 +101,21 @@ class EditSpace:
         *,
         is_fixed: NDArray[np.bool_] | None = None,
     ) -> Self:
-        """The space of a case, around one cube; ``is_fixed`` (k, j, i) of the network's grid stays as it is."""
+        """The space of a case, around one cube; ``is_fixed`` (k, j, i) of the network's grid stays as it is.
+
+        Raises:
+            InvalidRequest: that is all of the cube.
+            UnusableModel: the network's normalisation is no line between two clips.
+        """
         prepared, device = case.network_input, segmenter.device
         fixed = [mask for mask in (prepared.is_padding, is_fixed) if mask is not None]
         is_fixed = np.logical_or.reduce(fixed) if fixed else None
         place = EditPlace.of(cube, prepared.grid, taper_mm=TAPER_MM, is_fixed=is_fixed, device=device)
+        if not bool((place.weight > 0).any()):
+            raise InvalidRequest(
+                "A counterfactual has nothing to change: no unit lies around the predicted target.",
+                "Choose another removal, other units, or another ROI.",
+            )
         n_k, n_j, n_i = place.weight.shape
         block_grid = prepared.grid.cropped(tuple(axis.start for axis in place.block), (n_k, n_j, n_i))
         in_reach, in_block = _overlap(score.network.reach, place.block)

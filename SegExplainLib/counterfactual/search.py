@@ -127,7 +127,7 @@ def counterfactual_input(
 
     Raises:
         InvalidRequest: the network predicts nothing of the class in the region, or more than fits into the largest
-            cube.
+            cube, or nothing around it may change.
         UnusableModel: the autoencoder's weights are missing or damaged; or the network has no gradient, or its
             normalisation is no line.
         OutOfMemory: one tile does not fit.

@@ -219,6 +219,12 @@ def test_padding_is_never_edited(a_grid):
     assert np.array_equal(answer.image[:, is_padding], prepared.array[:, is_padding])
 
 
+def test_where_all_is_fixed_there_is_no_counterfactual(a_ball):
+    segmenter, case, _ = a_ball
+    with pytest.raises(InvalidRequest, match="nothing to change"):
+        found(segmenter, case, is_fixed=np.ones(SHAPE, dtype=bool), n_steps=2)
+
+
 @pytest.mark.parametrize(("radius_mm", "edge_mm"), [(20.0, 120.0), (60.0, 160.0)])
 def test_the_cube_grows_with_the_target(radius_mm, edge_mm):
     grid = oblique_grid((26, 26, 26), spacing_ijk_mm=(7.0, 7.0, 7.0))
