@@ -69,7 +69,7 @@ class QuestionKeys:
 
 
 def _removal_settings(request: ExplainRequest) -> tuple[Hashable, ...]:
-    of_class = (request.target, request.seed) if request.removal == "counterfactual" else ()
+    of_class = request.target if request.removal == "counterfactual" else ""
     return request.removal, of_class, tuple(stamp(path) for path in request.reference_cts)
 
 

@@ -89,6 +89,15 @@ def test_each_field_of_a_request_moves_the_stages_that_depend_on_it(a_question, 
     assert {stage for stage in before if before[stage] != after[stage]} == differing
 
 
+def test_a_counterfactual_is_that_of_a_class_and_nothing_in_it_is_drawn(a_question):
+    one = replace(a_question, removal="counterfactual")
+    absent, of_seed, of_class = (
+        QuestionKeys.of(replace(one, **c)).absent for c in ({}, {"seed": 4}, {"target": "liver"})
+    )
+    assert absent == of_seed
+    assert absent != of_class
+
+
 def test_a_reference_mask_ties_the_game_to_its_class(a_question):
     one = replace(a_question, reference=a_question.organs)
     assert QuestionKeys.of(one).game != QuestionKeys.of(replace(one, target="liver")).game
