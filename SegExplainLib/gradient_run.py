@@ -24,6 +24,7 @@ from SegExplainLib.gradients.smoothgrad import smoothgrad, smoothgrad_squared, v
 from SegExplainLib.gradients.stitched_score import StitchedScore, stitched_score
 from SegExplainLib.gradients.voxel_estimate import VoxelEstimate
 from SegExplainLib.gradients.xrai import xrai
+from SegExplainLib.model.memory import available_bytes
 from SegExplainLib.model.segmenter import class_named
 from SegExplainLib.partial_results import PartialResults
 from SegExplainLib.play import SAVE_EVERY_S, require_full
@@ -33,6 +34,8 @@ from SegExplainLib.record_file import fingerprints_of
 
 _log = logging.getLogger(__name__)
 
+GRAPH_SHARE = 0.25
+"""Of the free memory: for graphs that are kept for the way back, so that tiles need not run forward twice."""
 PREVIEW = "Seg-Grad-CAM preview"
 TELL_EVERY_S = 0.25
 SHOW_EVERY_S = 2.0
@@ -148,6 +151,9 @@ def take_gradients(
     watch = _Watch(request, record, progress, partial, out=out)
     score = score_for(request, question, game, on_tile=watch.tile)
     watch.score = score
+    if request.budget > 1 and not score.number.is_linear:
+        free = available_bytes(question.segmenter.device)
+        score.network.keep_graphs(score.image, most_bytes=int(GRAPH_SHARE * free))
     options = {keyword: getattr(request, name) for keyword, name in method.options.items()}
     if method.can_resume:
         options["memory"] = record.memory

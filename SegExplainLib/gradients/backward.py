@@ -12,9 +12,10 @@ from typing import Any
 import torch
 from torch.autograd.function import once_differentiable
 
-from SegExplainLib.contract import InvalidRequest, UnusableModel
+from SegExplainLib.contract import InvalidRequest, OutOfMemory, UnusableModel
 from SegExplainLib.gradients.tile_graph import (
     DIFFERENTIABLE_HINT,
+    GraphBytes,
     OverwrittenValues,
     Slices,
     TileGraph,
@@ -172,13 +173,31 @@ class StitchedNetwork(torch.nn.Module):
     ) -> tuple[float, torch.Tensor]:
         """A number that depends on all fused logits, and its derivative: every tile runs forward once more before.
 
-        The last ``kept_graphs`` passes of the way forward keep their graphs for the way back.
+        The last ``kept_graphs`` passes of the way forward keep their graphs for the way back; where these do not fit
+        into memory after all, one from then on.
 
         Args:
             image: float32 (channels, k, j, i) of the reach.
             replace_by_derivative: Gives the number for fused logits, and overwrites them with its derivative.
             on_graph: As for `pulled_back`.
         """
+        try:
+            return self._differentiated(image, replace_by_derivative, on_graph)
+        except OutOfMemory:
+            if self.kept_graphs <= 1:
+                raise
+            self.kept_graphs = 1  # tried again below, where the error no longer holds on to the graphs
+        return self._differentiated(image, replace_by_derivative, on_graph)
+
+    def keep_graphs(self, image: torch.Tensor, *, most_bytes: int) -> None:
+        """Lets `differentiated` hold as many graphs as fit into ``most_bytes``, one at least: one pass is measured."""
+        with GraphBytes() as held:
+            self._graph(self.jobs[0], image)
+        self.kept_graphs = min(len(self.jobs), max(1, most_bytes // max(1, held.n_bytes)))
+
+    def _differentiated(
+        self, image: torch.Tensor, replace_by_derivative: Callable[[torch.Tensor], float], on_graph: OnGraph | None
+    ) -> tuple[float, torch.Tensor]:
         n_streamed = max(0, len(self.jobs) - self.kept_graphs)
         fused, gradient = self._zero_logits(), torch.zeros_like(image, dtype=torch.float32)
         for job in self.jobs[:n_streamed]:

@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from types import TracebackType
 from typing import Any, Self
 
 import torch
@@ -153,3 +154,39 @@ def _scale_for(cotangent: torch.Tensor) -> float:
     """A power of two that brings the largest entry near 1, where half precision loses least."""
     largest = float(cotangent.abs().max())
     return 2.0 ** -round(math.log2(largest)) if 0.0 < largest < math.inf else 1.0
+
+
+class GraphBytes:
+    """Counts, inside its block, the bytes that graphs keep for the way back; no graph made in it can be followed.
+
+    Attributes:
+        n_bytes: Of all that is kept, each storage once, weights included.
+    """
+
+    def __init__(self) -> None:
+        self.n_bytes = 0
+        self._storages: set[int] = set()
+        self._kept: list[torch.Tensor] = []
+
+    def __enter__(self) -> Self:
+        self._hooks = torch.autograd.graph.saved_tensors_hooks(self._counted, self._refused)
+        self._hooks.__enter__()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._hooks.__exit__(kind, error, trace)
+        self._kept.clear()
+
+    def _counted(self, tensor: torch.Tensor) -> int:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in self._storages:
+            self._storages.add(storage.data_ptr())
+            self._kept.append(tensor.detach())  # or the next tensor could lie where this one did
+            self.n_bytes += storage.nbytes()
+        return 0
+
+    @staticmethod
+    def _refused(_packed: int) -> torch.Tensor:
+        raise RuntimeError("a graph that was only measured cannot be followed back")

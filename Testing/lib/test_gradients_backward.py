@@ -1,6 +1,7 @@
 """The stitched network's gradient: exact, of the tiles that matter only, at one tile's memory, or a clear error."""
 
 import math
+import weakref
 
 import numpy as np
 import pytest
@@ -128,6 +129,38 @@ def test_each_graph_that_is_kept_saves_a_forward_run_and_changes_nothing():
         assert score.network.n_forward - before == 2 * n_tiles - min(kept, n_tiles)
     for gradient in gradients[1:]:
         torch.testing.assert_close(gradient, gradients[0], rtol=0, atol=1e-8)
+
+
+def test_as_many_graphs_are_kept_as_fit_into_the_bytes():
+    segmenter = TinySegmenter()
+    score = a_score(segmenter, a_case(segmenter))
+    network = score.network
+    with LiveSavedTensors() as held:
+        network._graph(network.jobs[0], score.image)
+    for n_graphs, kept in ((0.5, 1), (1.01, 1), (3.01, 3), (1000, len(network.jobs))):
+        network.keep_graphs(score.image, most_bytes=int(n_graphs * held.peak_bytes))
+        assert network.kept_graphs == kept
+
+
+def test_graphs_that_do_not_fit_after_all_are_let_go_and_the_gradient_is_the_same(monkeypatch):
+    segmenter = TinySegmenter()
+    case = a_case(segmenter)
+    expected = a_score(segmenter, case).gradient(case_image := a_score(segmenter, case).image * 0.9)[1]
+    score = a_score(segmenter, case, kept_graphs=100)
+    live = []
+    real = type(score.network)._graph
+
+    def small_memory(network, *arguments):
+        live[:] = [graph for graph in live if graph() is not None]
+        if len(live) >= 2:
+            raise OutOfMemory("full")
+        graph = real(network, *arguments)
+        live.append(weakref.ref(graph))
+        return graph
+
+    monkeypatch.setattr(type(score.network), "_graph", small_memory)
+    torch.testing.assert_close(score.gradient(case_image)[1], expected, rtol=0, atol=1e-8)
+    assert score.network.kept_graphs == 1
 
 
 @pytest.mark.parametrize("measure", ["saved tensors", "allocator"])
