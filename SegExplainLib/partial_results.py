@@ -3,6 +3,9 @@
 import logging
 from pathlib import Path
 
+import numpy as np
+from scipy import ndimage
+
 from SegExplainLib.atomic import atomic_path
 from SegExplainLib.attribution import Attribution, Estimate, native_labels_of, painted_natively
 from SegExplainLib.report.tables import PLAYERS_CSV, write_players_csv
@@ -20,7 +23,8 @@ class PartialResults:
     """A folder for interim answers.
 
     It holds ``units.nrrd``, the label player number + 1 on the CT's grid, 0 elsewhere; ``players.csv``; and, from
-    methods that tell voxels apart, ``map.nrrd``, float32 on the CT's grid.
+    methods that tell voxels apart, ``map.nrrd``, float32 on the part of the CT's grid outside of which it is 0: a
+    watcher that shows it cannot do much else while it reads.
 
     Args:
         folder: Where; made with the first estimate.
@@ -65,7 +69,16 @@ class PartialResults:
         if answer.voxel_map is not None:
             voxels = Volume(painted_natively(answer, self._native_grid), self._native_grid)
             try:
-                write_nrrd(voxels, self._folder / MAP_NRRD, compress=False)
+                write_nrrd(_cut(voxels), self._folder / MAP_NRRD, compress=False)
             except PermissionError as error:  # on Windows, as below
                 _log.info("The interim map was not replaced: %s", error)
         return self._folder
+
+
+def _cut(volume: Volume) -> Volume:
+    """The box of all voxels that are not 0; one voxel where there are none."""
+    boxes = ndimage.find_objects((volume.array != 0).astype(np.uint8))
+    box = boxes[0] if boxes else (slice(0, 1),) * 3
+    array = np.ascontiguousarray(volume.array[box])
+    k, j, i = array.shape
+    return Volume(array, volume.grid.cropped(tuple(side.start for side in box), (k, j, i)))

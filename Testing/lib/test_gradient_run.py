@@ -196,7 +196,6 @@ def test_those_who_watch_see_the_map_sharpen(a_question, tmp_path):
     assert {file.name for file in partial.iterdir()} == {"units.nrrd", "players.csv", "map.nrrd"}
     final = map_of(tmp_path / "job" / "results")
     last = sitk.ReadImage(str(partial / "map.nrrd"))
-    assert last.GetNumberOfPixels() < final.GetNumberOfPixels(), "cut to where it is not 0"
     np.testing.assert_array_equal(laid_on(final, last), sitk.GetArrayFromImage(final))
 
 

@@ -52,7 +52,15 @@ def read_unit_labels(path: Path, grid: CtGrid) -> UnitLabels:
 
 
 def read_on_grid(path: Path, grid: CtGrid, node: Any) -> NDArray:
-    """(k, j, i) the voxels of a file that the worker wrote on the CT's grid.
+    """(k, j, i) the voxels of a file that the worker wrote on the CT's grid; as `read_part`, and nothing is missing."""
+    voxels, _part = read_part(path, grid, node)
+    if voxels.shape != tuple(grid.shape_kji):
+        raise _other_grid(path)
+    return voxels
+
+
+def read_part(path: Path, grid: CtGrid, node: Any) -> tuple[NDArray, tuple[slice, slice, slice]]:
+    """The voxels (k, j, i) of a file that the worker wrote on a box of the CT's grid, or all of it; and that box.
 
     Args:
         path: An NRRD file.
@@ -69,8 +77,7 @@ def read_on_grid(path: Path, grid: CtGrid, node: Any) -> NDArray:
     if image is None:
         raise InvalidRequest(_("{path} cannot be read as an image.").format(path=path), _("Run the explanation again."))
     voxels = voxels_of(node)
-    _require_same_grid(path, voxels.shape, axes_of(node), grid)
-    return voxels
+    return voxels, _box_on(grid, voxels.shape, axes_of(node), path)
 
 
 def voxels_of(node: Any) -> NDArray:
@@ -142,12 +149,21 @@ def shifted(ijk_to_ras: NDArray, box: tuple[slice, ...]) -> NDArray[np.float64]:
     return moved
 
 
-def _require_same_grid(path: Path, shape_kji: tuple[int, ...], ijk_to_ras: NDArray, grid: CtGrid) -> None:
-    ends = np.array([[0, 0, 0, 1], [*(grid.shape_ijk - 1), 1]], dtype=float).T
-    apart_mm = np.abs((ijk_to_ras - grid.ijk_to_ras) @ ends)[:3].max()
+def _box_on(grid: CtGrid, shape_kji: tuple[int, ...], ijk_to_ras: NDArray, path: Path) -> tuple[slice, slice, slice]:
+    """Which voxels of the CT's are those of a file."""
+    first_ijk = np.rint(np.linalg.solve(grid.ijk_to_ras, ijk_to_ras[:, 3])[:3]).astype(int)
+    k, j, i = (slice(int(start), int(start) + n) for start, n in zip(first_ijk[::-1], shape_kji))
+    ends = np.array([[0, 0, 0, 1], [*(n - 1 for n in shape_kji[::-1]), 1]], dtype=float).T
+    apart_mm = np.abs((ijk_to_ras - shifted(grid.ijk_to_ras, (k, j, i))) @ ends)[:3].max()
+    is_inside = all(side.start >= 0 and side.stop <= n for side, n in zip((k, j, i), grid.shape_kji))
     # A hundredth of a voxel: single precision in a header is far below, another grid far above.
-    if shape_kji != tuple(grid.shape_kji) or apart_mm > 0.01 * grid.spacing_ijk_mm.min():
-        raise GeometryMismatch(
-            _("{path} does not lie on the voxels of the CT.").format(path=path),
-            _("The CT has changed since the explanation began, or another one is chosen. Choose the CT explained."),
-        )
+    if not is_inside or apart_mm > 0.01 * grid.spacing_ijk_mm.min():
+        raise _other_grid(path)
+    return k, j, i
+
+
+def _other_grid(path: Path) -> GeometryMismatch:
+    return GeometryMismatch(
+        _("{path} does not lie on the voxels of the CT.").format(path=path),
+        _("The CT has changed since the explanation began, or another one is chosen. Choose the CT explained."),
+    )

@@ -18,7 +18,7 @@ from SegExplainGui.scene import importance_map
 from SegExplainGui.scene.colour_scale import ColourScale
 from SegExplainGui.scene.ct_grid import CtGrid
 from SegExplainGui.scene.quantity_words import is_relative, is_signed
-from SegExplainGui.scene.unit_labels import box_of, read_on_grid, set_voxels, shifted
+from SegExplainGui.scene.unit_labels import box_of, read_part, set_voxels, shifted
 from SegExplainLib.contract import InvalidRequest
 from SegExplainLib.report.colours import symmetric_limit
 
@@ -68,7 +68,7 @@ def read_voxel_map(path: Path, grid: CtGrid, *, method: str) -> VoxelMap:
     """The map in a file, cut to where it is not zero; in percent where only ratios mean something.
 
     Args:
-        path: map.nrrd or attribution.nrrd.
+        path: map.nrrd, on a box of the CT's voxels, or attribution.nrrd, on all of them.
         grid: The CT's.
         method: That made it, one of ``contract.GRADIENT_METHODS``.
 
@@ -76,14 +76,14 @@ def read_voxel_map(path: Path, grid: CtGrid, *, method: str) -> VoxelMap:
         InvalidRequest: the file is missing, cannot be read, or holds a number that is not finite.
         GeometryMismatch: it does not lie on the CT's voxels.
     """
-    values = read_on_grid(path, grid, slicer.vtkMRMLScalarVolumeNode())
+    values, part = read_part(path, grid, slicer.vtkMRMLScalarVolumeNode())
     if not np.isfinite(values).all():
         raise InvalidRequest(
             _("{path} holds a number that is not finite.").format(path=path), _("Run the explanation again.")
         )
     box = box_of(values != 0) or (slice(0, 1),) * 3  # a map of zeros is a map
     cut = np.ascontiguousarray(values[box], dtype=np.float32)
-    found = VoxelMap(cut, shifted(grid.ijk_to_ras, box), is_signed(method))
+    found = VoxelMap(cut, shifted(shifted(grid.ijk_to_ras, part), box), is_signed(method))
     return found.in_percent() if is_relative(method) else found
 
 
