@@ -222,10 +222,7 @@ class Panel(VTKObservationMixin):
     def _on_result(self, result: ShownResult) -> None:
         self._result.show_result(result)
 
-    def _on_preview(self, is_there: bool) -> None:
-        """Shows a preview; when it has gone without an answer, the result that was there before."""
-        if self._parameters is not None and is_there:
+    def _on_preview(self) -> None:
+        if self._parameters is not None:
             with self.message.telling():
                 self._services.show_preview()
-        elif self._parameters is not None:
-            self._result.show_again()

@@ -324,7 +324,10 @@ class Services(Protocol):
         """Lays a result's map over its CT in the slice views and hides the other results; the user chose this one."""
 
     def show_preview(self) -> None:
-        """Lays the preview of the run under way over its CT; it goes by itself with the first importances."""
+        """Lays the preview of the run under way over its CT.
+
+        It goes by itself, with the first importances or the end; the views then have again what they had.
+        """
 
     def jump_to(self, result: ShownResult, unit_id: int) -> None:
         """Moves the slice views to the unit's centre."""

@@ -182,6 +182,84 @@ def test_a_preview_is_laid_over_the_ct_and_an_earlier_results_legend_goes(bed):
     assert not legend_of(earlier.overlay).GetVisibility()
 
 
+def view_of(composite):
+    volumes = composite.GetBackgroundVolumeID(), composite.GetForegroundVolumeID(), composite.GetLabelVolumeID()
+    return *volumes, composite.GetForegroundOpacity(), composite.GetLabelOpacity()
+
+
+@pytest.mark.parametrize("end", ["failed", "abandoned"])
+def test_what_a_preview_has_covered_comes_back_when_there_is_no_answer(bed, end):
+    """An earlier result with its legend, and in another view the user's own fusion with a second image."""
+    from SegExplainGui.scene.importance_map import legend_of
+    from SegExplainGui.scene.shown_in_views import bring_to_views, show_preview
+
+    bed.start("kernel-shap")
+    bed.importances()
+    earlier = bed.run.result
+    earlier.show("liver", "soft-dice", top_k=3, sign="both", opacity=1.0)
+    red, green, yellow = (bed.scene.AddNewNodeByClass("vtkMRMLSliceCompositeNode") for _view in range(3))
+    bring_to_views(earlier, bed.scene, opacity=0.7)
+    other = scenes.add_ct(bed.scene, np.zeros(run_files.SHAPE_KJI, np.int16), MATRIX)
+    green.SetForegroundVolumeID(other.GetID())
+    green.SetForegroundOpacity(0.4)
+    green.SetLabelVolumeID(None)
+    before = [view_of(red), view_of(green)]
+    again = Bed(bed.application, bed.folder / "again", bed.ct, bed.roi)
+    again.folder.mkdir()
+    run = again.start("kernel-shap")
+    for _time in range(2):  # the second preview takes the place of the first
+        again.preview()
+        show_preview(run.preview, bed.scene, opacity=0.8)
+    yellow.SetLabelVolumeID(None)
+    yellow.SetForegroundVolumeID(other.GetID())  # the user's own choice since: nobody takes it back
+    assert not legend_of(earlier.overlay).GetVisibility()
+    if end == "failed":
+        again.queue.say(Event(event="failed", message="Stopped.", kind="Cancelled"))
+    else:
+        run.abandon(None)
+    assert [view_of(red), view_of(green)] == before
+    assert yellow.GetForegroundVolumeID() == other.GetID()
+    assert legend_of(earlier.overlay).GetVisibility()
+    assert earlier.segmentation.GetDisplayNode().GetVisibility()
+
+
+def test_a_picture_that_the_user_has_chosen_over_a_preview_stays(bed):
+    from SegExplainGui.scene.importance_map import legend_of
+    from SegExplainGui.scene.shown_in_views import bring_to_views, show_preview
+
+    earlier = []
+    for name in ("first", "second"):
+        one = Bed(bed.application, bed.folder / name, bed.ct, bed.roi)
+        one.folder.mkdir()
+        one.start("kernel-shap")
+        one.importances()
+        one.run.result.show("liver", "soft-dice", top_k=3, sign="both", opacity=1.0)
+        earlier.append(one.run.result)
+    composite = bed.scene.AddNewNodeByClass("vtkMRMLSliceCompositeNode")
+    bring_to_views(earlier[1], bed.scene, opacity=1.0)
+    run = bed.start("kernel-shap")
+    bed.preview()
+    show_preview(run.preview, bed.scene, opacity=0.8)
+    bring_to_views(earlier[0], bed.scene, opacity=1.0)
+    bed.queue.say(Event(event="failed", message="Stopped.", kind="Cancelled"))
+    assert composite.GetLabelVolumeID() == earlier[0].seen.GetID()
+    assert [bool(legend_of(one.overlay).GetVisibility()) for one in earlier] == [True, False]
+
+
+def test_a_deleted_image_does_not_come_back_with_the_view_that_showed_it(bed):
+    from SegExplainGui.scene.shown_in_views import show_preview
+
+    composite = bed.scene.AddNewNodeByClass("vtkMRMLSliceCompositeNode")
+    other = scenes.add_ct(bed.scene, np.zeros(run_files.SHAPE_KJI, np.int16), MATRIX)
+    composite.SetForegroundVolumeID(other.GetID())
+    run = bed.start("kernel-shap")
+    bed.preview()
+    show_preview(run.preview, bed.scene, opacity=0.8)
+    bed.scene.RemoveNode(other)
+    bed.queue.say(Event(event="failed", message="Stopped.", kind="Cancelled"))
+    assert composite.GetForegroundVolumeID() is None
+
+
 @pytest.mark.parametrize("end", ["failed", "abandoned"])
 def test_a_run_that_ends_before_its_answer_leaves_no_preview(bed, end):
     before = node_ids(bed.scene)
@@ -229,15 +307,20 @@ def test_a_preview_that_cannot_be_read_costs_the_run_nothing(bed, fault):
     assert run.result is not None
 
 
-def test_a_scene_saved_with_the_preview_opens_with_a_plain_volume(bed, tmp_path):
-    from SegExplainGui.scene.result import results_in
+@pytest.mark.parametrize("form", ["mrml", "mrb"])
+def test_a_preview_is_not_saved_with_the_scene(bed, tmp_path, form):
+    """In a loaded scene nobody would take it away when the answer comes."""
     from test_scene_import import saved_and_loaded
 
+    def kinds():
+        return sorted(bed.scene.GetNthNode(at).GetClassName() for at in range(bed.scene.GetNumberOfNodes()))
+
+    before = kinds()
     bed.start("kernel-shap")
     bed.preview()
-    saved_and_loaded(bed.scene, tmp_path / "saved", "mrml")
-    assert "Seg-Grad-CAM preview (not the answer)" in bed.names("vtkMRMLScalarVolumeNode")
-    assert results_in(bed.scene) == []
+    saved_and_loaded(bed.scene, tmp_path / "saved", form)
+    assert not [name for name in bed.names("vtkMRMLNode") if "preview" in name]
+    assert not [kind for kind in kinds() if kinds().count(kind) > before.count(kind) and "Storage" not in kind]
 
 
 def test_a_ct_deleted_before_the_preview_ends_the_run_with_one_clear_failure(bed):
@@ -274,7 +357,8 @@ def test_each_interim_map_of_a_gradient_method_replaces_the_last(bed, method):
         np.testing.assert_allclose(scale * found, expected, rtol=1e-5, atol=1e-7)
         assert run.result.rows("liver", "soft-dice")[0].importance == pytest.approx(0.5 * factor)
         assert run.result.segmentation.GetSegmentation().GetNumberOfSegments() == 3
-    assert sum("importance map" in name for name in bed.names("vtkMRMLScalarVolumeNode")) == 1
+    noun = "importance" if is_signed else "heat"
+    assert sum(f"{noun} map" in name for name in bed.names("vtkMRMLScalarVolumeNode")) == 1
     assert "Why" not in run.result.name
 
 

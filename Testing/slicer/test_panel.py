@@ -680,16 +680,6 @@ def test_a_preview_is_shown_and_said_not_to_be_the_answer(a_ready_panel):
     assert bed.services.done[-1] == ("bring_to_views", result)
 
 
-def test_the_result_before_comes_back_when_a_preview_goes_without_an_answer(a_ready_panel):
-    bed = a_ready_panel
-    _start(bed)
-    earlier = _finish(bed)
-    _start(bed)
-    bed.services.answer("explain", "event", _event(event="partial", message="Seg-Grad-CAM preview"))
-    bed.services.answer("explain", "end", _failure("Stopped.", kind="Cancelled"))
-    assert bed.services.done[-1] == ("bring_to_views", earlier)
-
-
 def test_a_preview_takes_no_views_while_another_module_is_shown(a_ready_panel):
     bed = a_ready_panel
     _start(bed)

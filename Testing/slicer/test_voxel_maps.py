@@ -6,12 +6,13 @@ import numpy as np
 import pytest
 import run_files
 import scenes
-from run_files import VALUES, voxel_map
+from run_files import VALUES, unit_labels, voxel_map
 from SegExplainGui.scene import quantity_words
 from SegExplainGui.scene.colour_scale import ColourScale
 from SegExplainGui.scene.ct_grid import ct_grid
 from SegExplainGui.scene.importance_map import legend_of
 from SegExplainGui.scene.result import create_result, results_in
+from SegExplainGui.scene.unit_labels import read_unit_labels
 from SegExplainGui.scene.voxel_map import N_SHADES, read_voxel_map
 from test_scene_import import (
     axes_of,
@@ -131,7 +132,10 @@ def test_a_signed_map_is_red_and_blue_and_one_without_sign_runs_from_zero(bed):
     np.testing.assert_allclose(colours_of(unsigned.overlay)[-1, :3] / 255, sequential_rgb(1, limit=1), atol=0.003)
     np.testing.assert_allclose(colours_of(signed.overlay)[0, :3] / 255, diverging_rgb(-1, limit=1), atol=0.003)
     assert legend_of(unsigned.overlay).GetLabelFormat() == "%.0f"
-    assert legend_of(unsigned.overlay).GetTitleText() == "Heat (%)\nof each voxel for\nliver\nsoft Dice"
+    assert (
+        legend_of(unsigned.overlay).GetTitleText()
+        == "Heat of each voxel\n(100 % = 99.5th\npercentile) for\nliver\nsoft Dice"
+    )
     assert legend_of(signed.overlay).GetLabelFormat() == "%+.2f"
 
 
@@ -165,6 +169,16 @@ def test_the_table_tells_no_error_where_there_is_none(bed):
     assert names == ["rank", "unit", "importance", "volume_ml", "id"]
     assert column(table, "unit")[:2] == ["liver", "spine"]
     assert table.GetColumnUnitLabel("importance") == "relative"
+
+
+@pytest.mark.parametrize(("method", "what"), [("saliency", "sensitivity"), (UNSIGNED, "heat"), (SIGNED, "importance")])
+def test_no_node_calls_a_heat_or_a_sensitivity_an_importance(bed, method, what):
+    result = bed.result(method, values=POSITIVE)
+    assert result.overlay.GetName() == f"liver by a method: {what} map"
+    assert result.table.GetColumnTitle("importance") == what.capitalize()
+    assert result.table.GetDescription().startswith(f"{what.capitalize()} of each unit")
+    assert result.chart.GetTitle() == f"{what.capitalize()} for liver, soft Dice"
+    assert result.chart.GetYAxisTitle().startswith(what.capitalize())
 
 
 def test_units_without_an_error_are_strong_all_the_same(bed):
@@ -278,6 +292,37 @@ def test_a_map_that_is_not_there_or_not_whole_or_of_another_grid_is_refused_and_
         result.set_voxel_map(bed.map(broken), method=UNSIGNED)
     show(result)
     np.testing.assert_array_equal(voxels_of(result.overlay), before)
+
+
+@pytest.mark.parametrize("position", scenes.POSITIONS)
+def test_a_map_on_a_part_of_the_cts_voxels_is_the_same_map(an_application, tmp_path, position):
+    """As the worker writes interim ones: a whole CT of 80 million voxels would stop Slicer for a second each time."""
+    bed = a_bed(an_application, tmp_path, position)
+    written, part = voxel_map(is_signed=True), (slice(1, 6), slice(2, 9), slice(3, 11))
+    file = run_files.write_map(bed.folder, corner_at(bed.matrix, (3, 2, 1)), written[part])
+    found = read_voxel_map(file, ct_grid(bed.ct), method=SIGNED)
+    whole = read_voxel_map(bed.map(written, "whole.nrrd"), ct_grid(bed.ct), method=SIGNED)
+    np.testing.assert_array_equal(found.values, whole.values)
+    np.testing.assert_allclose(found.ijk_to_ras, whole.ijk_to_ras, atol=1e-9)
+
+
+@pytest.mark.parametrize("first", [(-1, 0, 0), (0, 1, 0), (0, 0, 0.5), (100, 0, 0)])
+def test_a_part_beside_the_cts_voxels_is_refused(bed, first):
+    file = run_files.write_map(bed.folder, corner_at(bed.matrix, first), voxel_map(is_signed=False))
+    with pytest.raises(GeometryMismatch, match="not lie on the voxels"):
+        read_voxel_map(file, ct_grid(bed.ct), method=UNSIGNED)
+
+
+def test_units_on_a_part_of_the_cts_voxels_are_refused(bed):
+    with pytest.raises(GeometryMismatch, match="not lie on the voxels"):
+        read_unit_labels(run_files.write_labels(bed.folder, bed.matrix, unit_labels()[:5]), ct_grid(bed.ct))
+
+
+def corner_at(matrix, first_ijk):
+    """The axes of a part whose first voxel is at an index of the whole."""
+    moved = matrix.copy()
+    moved[:3, 3] += matrix[:3, :3] @ first_ijk
+    return moved
 
 
 def test_the_words_for_methods_are_those_of_the_report():

@@ -8,6 +8,7 @@ above 0 for 1, so that a map there would veil the CT wherever a unit is, while t
 import hashlib
 import math
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -170,6 +171,38 @@ def lay_over(volume: Any, labels_volume: Any, ct: Any, composite_nodes: Iterable
         composite.EndModify(was_modifying)
     if (legend := legend_of(volume)) is not None:
         legend.Modified()  # the views look for it only now
+
+
+@dataclass(frozen=True)
+class Layers:
+    """What a slice view shows: IDs of volumes, None where there is none, and how opaque the upper two are."""
+
+    background: str | None
+    foreground: str | None
+    label: str | None
+    foreground_opacity: float
+    label_opacity: float
+
+
+def layers_of(composite: Any) -> Layers:
+    """What the view of a vtkMRMLSliceCompositeNode shows."""
+    volumes = composite.GetBackgroundVolumeID(), composite.GetForegroundVolumeID(), composite.GetLabelVolumeID()
+    return Layers(*volumes, composite.GetForegroundOpacity(), composite.GetLabelOpacity())
+
+
+def set_layers(composite: Any, layers: Layers) -> None:
+    """Lets a view show what it showed; a volume that was deleted since is left out."""
+    scene, was_modifying = composite.GetScene(), composite.StartModify()
+
+    def known(volume_id: str | None) -> str | None:
+        return volume_id if volume_id and scene.GetNodeByID(volume_id) is not None else None
+
+    composite.SetBackgroundVolumeID(known(layers.background))
+    composite.SetForegroundVolumeID(known(layers.foreground))
+    composite.SetLabelVolumeID(known(layers.label))
+    composite.SetForegroundOpacity(layers.foreground_opacity)
+    composite.SetLabelOpacity(layers.label_opacity)
+    composite.EndModify(was_modifying)
 
 
 def fade(labels_volume: Any, composite_nodes: Iterable[Any], opacity: float) -> None:

@@ -20,6 +20,7 @@ from SegExplainGui.scene.result_nodes import (
     composites_in,
     heads_in,
     make_nodes,
+    name_map,
     node_of,
     remove_nodes,
     required_node,
@@ -149,6 +150,8 @@ class Result:
         if shades.GetDisplayNode() is None:
             importance_map.prepare_labels(shades, required_node(self.head, "shade_colours"))
         self.head.SetAttribute(_METHOD, method)
+        if is_first and noun_of(method) != noun_of(""):
+            name_map(self.head, noun_of(method))
         show_voxels(found, volume, shades, keep_user_window=not is_first)
 
     def set_answers(self, path: Path, *, target: str = "", quantity: str = "", is_interim: bool = False) -> None:
@@ -261,9 +264,9 @@ class Result:
         self._show_map(units, pictured, scale, keep_user_window=is_same_question)
         self._show_segments(units, answer, units.ids[places], scale)
         if self.table is not None:
-            unit_table.fill_table(self.table, units, answer)
+            unit_table.fill_table(self.table, units, answer, noun=self.noun)
         if (bars := node_of(self.head, "bars")) is not None:
-            unit_table.fill_bars(bars, self.chart, units, answer, places)
+            unit_table.fill_bars(bars, self.chart, units, answer, places, noun=self.noun)
         if (raises := node_of(self.head, "raises")) is not None:
             unit_table.colour_bars(raises, scale)
         if (seen := self.seen) is not None:

@@ -81,6 +81,12 @@ def add_voxel_nodes(head: Any) -> None:
     node_of(head, "shades").SetAndObserveTransformNodeID(map_node.GetTransformNodeID())
 
 
+def name_map(head: Any, noun: str) -> None:
+    """Calls the map what its numbers are: a sensitivity is no importance."""
+    name = _("{run}: {what} map").format(run=head.GetAttribute(NAME), what=noun)
+    required_node(head, "map").SetName(head.GetScene().GenerateUniqueName(name))
+
+
 def node_of(head: Any, role: str) -> Any:
     """A run's node, or None when it was deleted. Role ``ct`` is the CT."""
     return head.GetNodeReference(_reference(role))
@@ -185,10 +191,16 @@ def remove_node(node: Any) -> None:
     _remove(node.GetScene(), _hierarchy(node.GetScene()), node)
 
 
+def displays_of(node: Any) -> list[Any]:
+    """The display nodes of a node, a legend's too; none where it cannot have any."""
+    if not node.IsA("vtkMRMLDisplayableNode"):
+        return []
+    found = (node.GetNthDisplayNode(place) for place in range(node.GetNumberOfDisplayNodes()))
+    return [display for display in found if display is not None]
+
+
 def _remove(scene: Any, hierarchy: Any, node: Any) -> None:
-    belongings = []
-    if node.IsA("vtkMRMLDisplayableNode"):
-        belongings += [node.GetNthDisplayNode(place) for place in range(node.GetNumberOfDisplayNodes())]
+    belongings = displays_of(node)
     if node.IsA("vtkMRMLStorableNode"):
         belongings += [node.GetNthStorageNode(place) for place in range(node.GetNumberOfStorageNodes())]
     item = hierarchy.GetItemByDataNode(node)

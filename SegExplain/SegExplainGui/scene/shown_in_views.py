@@ -40,15 +40,17 @@ def show_in_slices(result: Result, composite_nodes: Iterable[Any], opacity: floa
 
 
 def show_preview(preview: PreviewMap, scene: Any, *, opacity: float) -> None:
-    """Shows a preview and hides the results."""
-    for other in results_in(scene):
-        _set_visible(other, False)
-    preview.lay_over(composites_in(scene), opacity)
+    """Shows a preview and hides the results, until it goes."""
+    displays = [display for result in results_in(scene) for display in _displays_of(result)]
+    preview.lay_over(composites_in(scene), opacity, instead_of=displays)
 
 
 def _set_visible(result: Result, is_visible: bool) -> None:
+    for display in _displays_of(result):
+        display.SetVisibility(is_visible)
+
+
+def _displays_of(result: Result) -> list[Any]:
     legend = importance_map.legend_of(result.overlay) if result.overlay is not None else None
     segments = result.segmentation.GetDisplayNode() if result.segmentation is not None else None
-    for display in (legend, segments):
-        if display is not None:
-            display.SetVisibility(is_visible)
+    return [display for display in (legend, segments) if display is not None]

@@ -17,11 +17,12 @@ from SegExplainLib.report.colours import NEGATIVE_HEX, POSITIVE_HEX
 UNIT, RAISES, LOWERS = "unit", "raises", "lowers"
 
 
-def fill_table(node: Any, units: UnitAnswers, answer: Answer) -> None:
+def fill_table(node: Any, units: UnitAnswers, answer: Answer, *, noun: str) -> None:
     """Writes all units into a vtkMRMLTableNode, the strongest first; numbers have the digits that their error supports.
 
     Columns: rank, unit, importance, standard_error, low_95, high_95, volume_ml, id; without the three of the error
-    where no error is told. All but the unit's name are numbers, so that a view sorts them.
+    where no error is told. All but the unit's name are numbers, so that a view sorts them. ``noun`` is what the
+    importances are called.
     """
     order, half_widths = answer.order, answer.half_widths
     decimals = [_decimals(answer.values[place], half_widths[place]) for place in order]
@@ -47,11 +48,11 @@ def fill_table(node: Any, units: UnitAnswers, answer: Answer) -> None:
     was_modifying = node.StartModify()
     _replace(node, table)
     node.SetUseColumnTitleAsColumnHeader(True)
-    for name, title in _titles().items():
+    for name, title in _titles(noun).items():
         node.SetColumnTitle(name, title)
     for name in ("importance", *errors):
         node.SetColumnUnitLabel(name, unit_label(answer.unit))
-    node.SetDescription(_("Importance of each unit for {target}, {quantity}").format(**_words(answer)))
+    node.SetDescription(_("{what} of each unit for {target}, {quantity}").format(**_words(answer, noun)))
     node.EndModify(was_modifying)
 
 
@@ -73,7 +74,7 @@ def colour_bars(raises: Any, scale: ColourScale) -> None:
     raises.SetColor(*scale.rgb(scale.limit if scale.is_signed else scale.limit / 2))
 
 
-def fill_bars(bars: Any, chart: Any, units: UnitAnswers, answer: Answer, places: NDArray) -> None:
+def fill_bars(bars: Any, chart: Any, units: UnitAnswers, answer: Answer, places: NDArray, *, noun: str) -> None:
     """Writes the shown units into the chart's table, the strongest first, and names the chart."""
     values = answer.values[places]
     table = vtkTable()
@@ -82,11 +83,11 @@ def fill_bars(bars: Any, chart: Any, units: UnitAnswers, answer: Answer, places:
     table.AddColumn(number_column(LOWERS, np.minimum(values, 0.0)))
     _replace(bars, table)
     if chart is not None:
-        words = _words(answer)
+        words = _words(answer, noun)
         was_modifying = chart.StartModify()
-        chart.SetTitle(_("Importance for {target}, {quantity}").format(**words))
+        chart.SetTitle(_("{what} for {target}, {quantity}").format(**words))
         unit = unit_label(answer.unit)
-        chart.SetYAxisTitle(_("Importance ({unit})").format(unit=unit) if unit else _("Importance"))
+        chart.SetYAxisTitle(_("{what} ({unit})").format(unit=unit, **words) if unit else words["what"])
         chart.EndModify(was_modifying)
 
 
@@ -101,11 +102,11 @@ def _replace(node: Any, table: Any) -> None:
     node.Modified()
 
 
-def _titles() -> dict[str, str]:
+def _titles(noun: str) -> dict[str, str]:
     return {
         "rank": _("Rank"),
         UNIT: _("Unit"),
-        "importance": _("Importance"),
+        "importance": noun.capitalize(),
         "standard_error": _("Standard error"),
         "low_95": _("95 % from"),
         "high_95": _("95 % to"),
@@ -114,8 +115,8 @@ def _titles() -> dict[str, str]:
     }
 
 
-def _words(answer: Answer) -> dict[str, str]:
-    return {"target": answer.target, "quantity": short_name(answer.quantity)}
+def _words(answer: Answer, noun: str) -> dict[str, str]:
+    return {"what": noun.capitalize(), "target": answer.target, "quantity": short_name(answer.quantity)}
 
 
 def _decimals(value: float, half_width: float) -> int:

@@ -71,10 +71,6 @@ class ResultView:
             self._bring_to_views()
         self._show_chosen()
 
-    def show_again(self) -> None:
-        """Brings the chosen result back into the views, from which something else has gone."""
-        self._bring_to_views()
-
     def _show_results(self, results: list[ShownResult], chosen: ShownResult | None) -> None:
         self._results = results
         at = results.index(chosen) if chosen in results else 0

@@ -33,7 +33,7 @@ class RunView:
         on_result: Callable[[ShownResult], None],
         on_change: Callable[[], None],
         on_missing: Callable[[Failure], None],
-        on_preview: Callable[[bool], None],
+        on_preview: Callable[[], None],
     ) -> None:
         self.is_running = False
         self._ui, self._services, self._message = ui, services, message
@@ -80,7 +80,7 @@ class RunView:
             self._say(stage_words(event.stage))
         elif event.event == "partial" and event.message == PREVIEW:
             self._has_preview = True
-            self._on_preview(True)
+            self._on_preview()
         elif event.event == "progress" and event.total > 0:
             self._ui.progressBar.setRange(0, BAR_STEPS)
             self._ui.progressBar.value = round(BAR_STEPS * min(event.done, event.total) / event.total)
@@ -106,8 +106,6 @@ class RunView:
 
     def _on_end(self, failure: Failure | None) -> None:
         self._show_running(False)
-        if self._has_preview and not self._has_result:
-            self._on_preview(False)
         if failure is not None and failure.kind == "Cancelled":
             is_kept = self._has_result and bool(self._services.results())
             kept = [_("What was found so far is shown under Result.")] if is_kept else []
