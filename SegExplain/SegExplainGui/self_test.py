@@ -150,7 +150,7 @@ class SelfTest:
         case.assertEqual(result.answers(), {"lesion": ["soft-dice"]})
         heat = slicer.util.arrayFromVolume(result.overlay)
         case.assertGreaterEqual(float(heat.min()), 0.0)
-        case.assertGreater(float(heat.max()), 0.5, "the largest heat is about 1")
+        case.assertGreater(float(heat.max()), 99.0, "heat is in percent")
         self._same_lattice(result.overlay, ct)
         result.remove()
 

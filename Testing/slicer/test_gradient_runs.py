@@ -200,7 +200,8 @@ def test_what_a_preview_has_covered_comes_back_when_there_is_no_answer(bed, end)
     red, green, yellow = (bed.scene.AddNewNodeByClass("vtkMRMLSliceCompositeNode") for _view in range(3))
     bring_to_views(earlier, bed.scene, opacity=0.7)
     other = scenes.add_ct(bed.scene, np.zeros(run_files.SHAPE_KJI, np.int16), MATRIX)
-    green.SetForegroundVolumeID(other.GetID())
+    green.SetBackgroundVolumeID(other.GetID())
+    green.SetForegroundVolumeID(bed.ct.GetID())
     green.SetForegroundOpacity(0.4)
     green.SetLabelVolumeID(None)
     before = [view_of(red), view_of(green)]
@@ -258,6 +259,7 @@ def test_a_deleted_image_does_not_come_back_with_the_view_that_showed_it(bed):
     bed.scene.RemoveNode(other)
     bed.queue.say(Event(event="failed", message="Stopped.", kind="Cancelled"))
     assert composite.GetForegroundVolumeID() is None
+    assert composite.GetBackgroundVolumeID() == bed.ct.GetID(), "a view that was empty keeps the CT"
 
 
 @pytest.mark.parametrize("end", ["failed", "abandoned"])

@@ -191,13 +191,13 @@ def layers_of(composite: Any) -> Layers:
 
 
 def set_layers(composite: Any, layers: Layers) -> None:
-    """Lets a view show what it showed; a volume that was deleted since is left out."""
+    """Lets a view show what it showed; a volume that was deleted since is left out, an empty view keeps the CT."""
     scene, was_modifying = composite.GetScene(), composite.StartModify()
 
     def known(volume_id: str | None) -> str | None:
         return volume_id if volume_id and scene.GetNodeByID(volume_id) is not None else None
 
-    composite.SetBackgroundVolumeID(known(layers.background))
+    composite.SetBackgroundVolumeID(known(layers.background) or composite.GetBackgroundVolumeID())
     composite.SetForegroundVolumeID(known(layers.foreground))
     composite.SetLabelVolumeID(known(layers.label))
     composite.SetForegroundOpacity(layers.foreground_opacity)
