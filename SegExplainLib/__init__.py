@@ -11,7 +11,7 @@ The package, from the top of the import order down::
     results_folder             a finished run as a folder; partial_results: of a run under way
     answers                    every class and value function of one game
     report/  game_record       tables, maps, plots, the page a clinician reads; a game on disk
-    gradient_record            a gradient run under way on disk
+    gradient_record            a gradient run under way on disk; baseline_record: the baseline that was found for it
     attribution  game          importances on units; coalitions -> values: removal + tiles + target
     gradients/                 voxel maps from derivatives of the stitched prediction, at one tile's memory
     removal  target            what "absent" looks like; what number is explained

@@ -1,17 +1,19 @@
 """What the network sees with every unit absent: one image for a game of units, one or several where a path begins."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from SegExplainLib.baseline_record import BaselineRecord
 from SegExplainLib.contract import ExplainRequest, GeometryMismatch, InvalidRequest
 from SegExplainLib.counterfactual.search import WISHED_VALIDITY, counterfactual_input
 from SegExplainLib.model.segmenter import class_named
 from SegExplainLib.progress import Progress
-from SegExplainLib.question import Question
+from SegExplainLib.question import Question, parts_of
+from SegExplainLib.record_file import fingerprints_of, require_same_question
 from SegExplainLib.removal.blur import blur_fill
 from SegExplainLib.removal.constant import air_fill, mean_fill, white_fill, zero_fill
 from SegExplainLib.removal.inpaint import inpaint_fill
@@ -47,6 +49,37 @@ class Baselines:
 
     images: tuple[NDArray[np.float32], ...]
     facts: dict[str, float] = field(default_factory=dict)
+
+
+def baseline_record(
+    baselines: Baselines, request: ExplainRequest, question: Question, *, warnings: Sequence[str]
+) -> BaselineRecord:
+    """A removal of one image, and what the user was told of it, for a run that goes on."""
+    (image,) = baselines.images
+    changed = np.flatnonzero(image != question.case.network_input.array)
+    fingerprints = _fingerprints(request, question)
+    return BaselineRecord(changed, image.ravel()[changed], baselines.facts, tuple(warnings), fingerprints)
+
+
+def restored_baselines(
+    record: BaselineRecord, request: ExplainRequest, question: Question, progress: Progress
+) -> Baselines:
+    """The removal of an interrupted run, bit for bit; tells its warnings again.
+
+    Raises:
+        InvalidRequest: it was made for another question; says what differs.
+    """
+    require_same_question(_fingerprints(request, question), record.fingerprints, holds="baselines")
+    image = question.case.network_input.array.copy()
+    image.ravel()[record.changed] = record.values
+    for message in record.warnings:
+        progress.warn(message)
+    return Baselines((image,), dict(record.facts))
+
+
+def _fingerprints(request: ExplainRequest, question: Question) -> dict[str, str]:
+    parts = parts_of(request, question.case, question.partition, question.segmenter)
+    return fingerprints_of(parts | {"the class": request.target, "the removal": request.removal})
 
 
 def baselines_for(request: ExplainRequest, question: Question, progress: Progress) -> Baselines:
@@ -119,6 +152,8 @@ MADE_OTHERWISE: dict[str, Callable[[ExplainRequest, Question, Progress], Baselin
     "counterfactual": counterfactual_baseline,
 }
 """Removals that need more than the CT and its units."""
+SEARCHED = ("counterfactual",)
+"""Removals of one image that take long to find, and are not found twice in the same bits."""
 
 
 def _from_reference(

@@ -8,7 +8,8 @@ from pathlib import Path
 from SegExplainLib import peer_shapley
 from SegExplainLib.atomic import require_free_space
 from SegExplainLib.attribution import Attribution, Estimate
-from SegExplainLib.baselines import Baselines, baselines_for
+from SegExplainLib.baseline_record import BASELINE_NAME, BaselineRecord
+from SegExplainLib.baselines import SEARCHED, Baselines, baseline_record, baselines_for, restored_baselines
 from SegExplainLib.contract import Cancelled, ExplainRequest, InvalidRequest, ResultManifest
 from SegExplainLib.game_record import RECORD_NAME, GameRecord
 from SegExplainLib.gradient_run import gradient_budget, show_preview, take_gradients
@@ -90,7 +91,7 @@ def explain(
         request = with_budget(request, question.partition.n_players)
         _warn_of_many_units(request, question.partition.n_players, progress)
         with progress.stage("remove units"):
-            baselines = warm.take(question.keys.absent, lambda: baselines_for(request, question, progress), progress)
+            baselines = _kept_baselines(request, question, out, resume=resume, warm=warm, progress=progress)
         with progress.stage("run unperturbed tiles"):
             game = _opened_game(request, question, baselines, out, resume=resume, warm=warm, progress=progress)
         partial = PartialResults(partial_to, case.ct.grid) if partial_to else None
@@ -177,6 +178,25 @@ def _answered(
             partial=partial,
         )
         return _Answered(request, estimate, answers, game.counts)
+
+
+def _kept_baselines(
+    request: ExplainRequest, question: Question, out: Path, *, resume: bool, warm: WarmState, progress: Progress
+) -> Baselines:
+    """The request's removal of every unit; one that was searched for is kept in ``out``, for a run that goes on."""
+    path = out / BASELINE_NAME
+    is_searched = request.removal in SEARCHED
+
+    def made() -> Baselines:
+        if is_searched and resume and path.exists():
+            return restored_baselines(BaselineRecord.load(path), request, question, progress)
+        return baselines_for(request, question, progress)
+
+    n_told = len(progress.warnings)
+    baselines = warm.take(question.keys.absent, made, progress)
+    if is_searched and not path.exists():
+        baseline_record(baselines, request, question, warnings=progress.warnings[n_told:]).save(path)
+    return baselines
 
 
 @contextmanager

@@ -249,20 +249,8 @@ def record_for(
 ) -> GameRecord:
     """An empty record of the game that is about to be played."""
     reference = tallier.reference.cpu().numpy()
-    weights = [value.detach().double().cpu().numpy().ravel() for value in segmenter.network.state_dict().values()]
-    fingerprints = fingerprints_of(
-        {
-            "the CT": case.network_input.array,
-            **native_parts(case.ct),
-            "the model": np.concatenate(weights) if weights else np.zeros(0),
-            "the model's settings": f"{request.folds} {request.mirroring}",
-            "the tiles": np.concatenate([case.tiles.starts.ravel(), case.tiles.weights.numpy().ravel()]),
-            "the ROI": case.roi,
-            "the units": partition.labels,
-            "the removal": absent,
-            "the reference": reference,
-        }
-    )
+    parts = parts_of(request, case, partition, segmenter)
+    fingerprints = fingerprints_of(parts | {"the removal": absent, "the reference": reference})
     return GameRecord(
         TallyTable(partition.n_players, segmenter.n_channels),
         partition,
@@ -274,6 +262,22 @@ def record_for(
         request.target if request.reference else "",
         fingerprints,
     )
+
+
+def parts_of(
+    request: ExplainRequest, case: PreparedCase, partition: PlayerPartition, segmenter: Segmenter
+) -> dict[str, NDArray | str]:
+    """What two questions have in common that are about the same network, CT, region and units."""
+    weights = [value.detach().double().cpu().numpy().ravel() for value in segmenter.network.state_dict().values()]
+    return {
+        "the CT": case.network_input.array,
+        **native_parts(case.ct),
+        "the model": np.concatenate(weights) if weights else np.zeros(0),
+        "the model's settings": f"{request.folds} {request.mirroring}",
+        "the tiles": np.concatenate([case.tiles.starts.ravel(), case.tiles.weights.numpy().ravel()]),
+        "the ROI": case.roi,
+        "the units": partition.labels,
+    }
 
 
 def native_parts(ct: Volume) -> dict[str, NDArray]:

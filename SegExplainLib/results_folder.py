@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from SegExplainLib.atomic import atomic_folder
 from SegExplainLib.attribution import Attribution, Estimate, painted_natively
+from SegExplainLib.baseline_record import BASELINE_NAME
 from SegExplainLib.contract import ExplainRequest, InvalidRequest, ResultManifest
 from SegExplainLib.game_record import RECORD_NAME, GameRecord
 from SegExplainLib.gradient_record import GRADIENTS_NAME
@@ -30,7 +31,7 @@ from SegExplainLib.volume_io import write_nrrd
 
 MANIFEST_NAME = "manifest.json"
 ATTRIBUTION_NAME = "attribution.nrrd"
-KEPT = {RECORD_NAME: "coalitions", GRADIENTS_NAME: "gradients"}
+KEPT = {RECORD_NAME: "coalitions", GRADIENTS_NAME: "gradients", BASELINE_NAME: "baselines"}
 """What an interrupted run leaves in its folder: file -> what it holds."""
 REPEATED = {"folds": "--fold", "reference_cts": "--reference-ct"}
 """Options that are given once for each item of a field."""
@@ -135,7 +136,8 @@ def write_results(
             files={file.name: _sha256(file) for file in sorted(folder.iterdir())},
         )
         (folder / MANIFEST_NAME).write_text(manifest.to_json(), encoding="utf-8")
-    (out / GRADIENTS_NAME).unlink(missing_ok=True)  # the answer holds all that they were kept for
+    for name in (GRADIENTS_NAME, BASELINE_NAME):  # the answer holds all that they were kept for
+        (out / name).unlink(missing_ok=True)
     return manifest
 
 

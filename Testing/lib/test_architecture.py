@@ -29,7 +29,7 @@ LEVELS = [
     ["pipeline"],
     ["play", "gradient_run", "partial_results", "baselines", "question", "question_keys", "results_folder"],
     ["answers"],
-    ["report", "game_record", "gradient_record"],
+    ["report", "game_record", "gradient_record", "baseline_record"],
     ["evaluation"],
     ["attribution", "game", "counterfactual"],
     ["gradients"],

@@ -10,7 +10,10 @@ import pytest
 import SimpleITK as sitk
 
 from SegExplainLib import gradient_run, record_file
+from SegExplainLib.baseline_record import BASELINE_NAME
 from SegExplainLib.contract import Cancelled, InvalidRequest, OutOfDisk, OutOfMemory
+from SegExplainLib.counterfactual.search import counterfactual_input
+from SegExplainLib.game_record import RECORD_NAME
 from SegExplainLib.gradient_record import GRADIENTS_NAME, GradientRecord
 from SegExplainLib.gradients.stitched_score import StitchedScore
 from SegExplainLib.job_folder import run_job
@@ -189,3 +192,63 @@ def test_what_was_summed_before_a_failure_stays(smooth, warm, tmp_path, monkeypa
     with pytest.raises(OutOfMemory):
         explain(smooth, tmp_path / "out", warm=warm)
     assert GradientRecord.load(tmp_path / "out" / GRADIENTS_NAME).n_gradients == 2
+
+
+@pytest.fixture
+def searches(monkeypatch):
+    """Every search ends a little elsewhere, as on a GPU, whose sums have no fixed order; its length counts them."""
+    made = []
+
+    def search(*arguments, **options):
+        made.append(1)
+        found = counterfactual_input(*arguments, **options, n_steps=2)
+        is_edited = found.image != arguments[1].network_input.array
+        return replace(found, image=found.image + np.float32(1e-4 * len(made)) * is_edited)
+
+    monkeypatch.setattr("SegExplainLib.baselines.counterfactual_input", search)
+    return made
+
+
+@pytest.mark.usefixtures("_often")
+@pytest.mark.parametrize(
+    ("method", "budget", "stage", "kept"),
+    [
+        ("integrated-gradients", 9, "take gradients", GRADIENTS_NAME),
+        ("kernel-shap", 32, "evaluate coalitions", RECORD_NAME),
+    ],
+)
+def test_a_run_goes_on_with_the_counterfactual_that_it_began_with(
+    method, budget, stage, kept, a_question, searches, tmp_path
+):
+    request = replace(a_question, method=method, budget=budget, removal="counterfactual")
+    out, progress = tmp_path / "out", Progress()
+
+    def stop(event):
+        if event.event == "progress" and event.stage == stage and event.done >= 0.5 * event.total:
+            progress.cancel()
+
+    progress.listener = stop
+    with pytest.raises(Cancelled, match="--resume"):
+        explain(request, out, progress=progress)
+    assert {file.name for file in out.iterdir()} == {kept, BASELINE_NAME}
+    with pytest.raises(InvalidRequest, match="baselines belong to another question: the class differ"):
+        explain(replace(request, target="liver"), out, resume=True)
+    manifest = explain(request, out, resume=True)
+    assert len(searches) == 1
+    assert "taken over" in " ".join(manifest.warnings)
+    assert any("not free of what is to be explained" in warning for warning in manifest.warnings)
+    assert manifest.counts["counterfactual_steps"] == 2
+    assert {file.name for file in out.iterdir()} == {*manifest.files, "manifest.json"}
+
+
+def test_a_counterfactual_that_was_found_need_not_be_found_again(a_question, searches, tmp_path):
+    request = replace(a_question, method="kernel-shap", removal="counterfactual")
+    progress, stopped_again = Progress(), Progress()
+    for each in (progress, stopped_again):
+        each.listener = lambda event, each=each: event.stage == "run unperturbed tiles" and each.cancel()
+    with pytest.raises(Cancelled, match="--resume"):
+        explain(request, tmp_path / "out", progress=progress)
+    assert [file.name for file in (tmp_path / "out").iterdir()] == [BASELINE_NAME]
+    with pytest.raises(Cancelled, match="--resume"):
+        explain(request, tmp_path / "out", resume=True, progress=stopped_again)
+    assert len(searches) == 1
