@@ -722,6 +722,17 @@ def test_a_signed_map_is_told_in_its_unit_with_signs(a_ready_panel):
     assert ui.signSelector.enabled
 
 
+def test_the_sign_of_a_slope_is_not_said_to_speak_for_the_label(a_ready_panel):
+    bed, ui = a_ready_panel, a_ready_panel.ui
+    _start(bed)
+    _finish(bed, name="Shapley")
+    assert "speak for" in ui.signSelector.toolTip
+    _start(bed)
+    _gradient_result(bed, "smoothgrad", (0.5, -0.25, 0.1), "relative")
+    assert "above zero" in ui.signSelector.toolTip
+    assert "speak" not in ui.signSelector.toolTip + ui.signLabel.toolTip
+
+
 def test_gradients_are_told_in_their_own_words_while_they_are_taken(a_ready_panel):
     bed = a_ready_panel
     _start(bed)

@@ -134,7 +134,7 @@ def test_a_signed_map_is_red_and_blue_and_one_without_sign_runs_from_zero(bed):
     assert legend_of(unsigned.overlay).GetLabelFormat() == "%.0f"
     assert (
         legend_of(unsigned.overlay).GetTitleText()
-        == "Heat of each voxel\n(100 % = 99.5th\npercentile) for\nliver\nsoft Dice"
+        == "Heat (%)\nof each voxel for\nliver\nsoft Dice\n100 % = 99.5th\npercentile"
     )
     assert legend_of(signed.overlay).GetLabelFormat() == "%+.2f"
 

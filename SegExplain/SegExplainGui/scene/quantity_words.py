@@ -76,11 +76,12 @@ def map_title(method: str, target: str, quantity: str, unit: str) -> str:
     if not method:
         head = _("{what} for").format(what=what)
     elif is_relative(method):
-        head = _("{what} of each voxel\n(100 % = 99.5th\npercentile) for").format(what=what)
+        head = _("{what} (%)\nof each voxel for").format(what=what)
     else:
         head = _("{what}\nof each voxel for").format(what=what)
     unit = "" if is_relative(method) else unit_label(unit)
-    return "\n".join([head, target, short_name(quantity) + (f" ({unit})" if unit else "")])
+    words = [head, target, short_name(quantity) + (f" ({unit})" if unit else "")]
+    return "\n".join([*words, _("100 % = 99.5th\npercentile")] if is_relative(method) else words)
 
 
 def unit_label(unit: str) -> str:

@@ -29,6 +29,7 @@ class ResultView:
         self._brought: ShownResult | None = None
         self._arrived: ShownResult | None = None
         self._tips = [(widget, widget.toolTip) for widget in (ui.shownClassSelector, ui.shownValueSelector)]
+        self._sign_tips = [(widget, widget.toolTip) for widget in (ui.signLabel, ui.signSelector)]
         self._table = UnitsView(ui.unitsTable, on_pick=self._on_pick)
         self._export = ResultExport(ui, services, machine, message=message, chosen=lambda: self.chosen)
         ui.resultSelector.connect("currentIndexChanged(int)", self._on_chosen)
@@ -130,8 +131,11 @@ class ResultView:
             scale=scale,
             has_errors=not result.has_voxel_map,
         )
-        for widget in (self._ui.signLabel, self._ui.signSelector):
+        for widget, tip in self._sign_tips:
             widget.enabled = scale.is_signed
+            widget.toolTip = _("For: above zero. Against: below zero. The report says what signs mean here")
+            if not result.has_voxel_map:
+                widget.toolTip = tip
         n_answers = sum(len(quantities) for quantities in self._answers.values())
         for widget, tip in self._tips:
             widget.enabled = n_answers > 1
