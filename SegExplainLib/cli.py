@@ -249,7 +249,7 @@ def evaluate(
             progress=progress,
             on_plan=lambda plan: Console(stderr=True).print(escape(plan.words), soft_wrap=True),
         )
-    from SegExplainLib.report.evaluation_table import main_table
+    from SegExplainLib.report.evaluation_table import main_table, undefined_reasons
     from SegExplainLib.report.evaluation_words import evaluation_sentences
 
     headings, rows = main_table(evaluation)
@@ -259,8 +259,10 @@ def evaluate(
         table.add_row(*map(escape, row))
     console = Console()
     console.print(table)
+    for reason in undefined_reasons(evaluation):
+        console.print(f"[dim]Without a value: {escape(reason)}[/]")
     for sentence in evaluation_sentences(evaluation):
-        console.print(escape(sentence))
+        console.print(f"- {escape(sentence)}")
     console.print(f"\nWritten: [bold]{escape(str(out))}[/]", soft_wrap=True)
 
 

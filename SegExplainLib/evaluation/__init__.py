@@ -12,6 +12,7 @@ networks, and asks for no coalition twice. Read in this order:
     bounds                     the same areas at best and at worst, and the share of the way between them
     resampling                 correlations and misses, with errors from the bootstrap
     unit_subsets               importances of random subsets against what their removal does
+    plan, unit_scores          all of these for one explanation, within a budget
 
 Agreement with anatomy compares a map with masks and never asks the network. A faithful explanation need not agree with
 anatomy, nor is one that agrees faithful for that:
@@ -21,6 +22,9 @@ anatomy, nor is one that agrees faithful for that:
     segment_dice               XRAI-DSC: the best segments of a map as a mask
     mass                       a map's mass in the target, along its border, in each organ
     complexity                 how many values carry an explanation
+    map_scores                 all of these for one map
+
+``scorecard`` is what several explanations of one question come to.
 
 Nothing is imported here: take what you need from the modules.
 """

@@ -81,17 +81,18 @@ def planned(*, n_units: int, n_curves: int, n_unknown: int, budget: int = 0) -> 
     rungs = [(orders, subsets, 0 if is_beyond else beam) for orders, subsets, beam in LADDER]
     rung = [rung for rung in rungs if cost(rung) <= chosen][-1]
     left = chosen - cost(rung)
-    wanted = min(n_unknown, _bounds_cost(n_units, 1))
+
+    def why_none(what: str, wanted: int) -> str:
+        return f"{what} would take up to {wanted} new coalitions; {left} of the budget of {chosen} are left."
+
     return Plan(
         chosen,
         n_curves,
         *rung,
         n_new_most=cost(rung),
-        why_no_orders="" if rung[0] else f"The budget of {chosen} new coalitions leaves none for random orders.",
-        why_no_subsets="" if rung[1] else f"The budget of {chosen} new coalitions leaves none for random subsets.",
-        why_no_bounds=""
-        if rung[2]
-        else f"The bounds of the area would take up to {wanted} new coalitions; {left} of the budget are left.",
+        why_no_orders="" if rung[0] else why_none(f"{LADDER[1][0]} random orders", cost(LADDER[1]) - n_curves),
+        why_no_subsets="" if rung[1] else why_none("Orders and subsets", cost(WISHED) - n_curves),
+        why_no_bounds="" if rung[2] else why_none("The bounds of the area", min(n_unknown, _bounds_cost(n_units, 1))),
     )
 
 

@@ -16,7 +16,7 @@ def evaluation_sentences(evaluation: Evaluation) -> list[str]:
     """The sentences, in the order in which they should be read."""
     return [
         _setting(evaluation),
-        *(_faithfulness(result, evaluation) for result in evaluation.results),
+        *dict.fromkeys(_faithfulness(result, evaluation) for result in evaluation.results),
         *_beside_volume(evaluation),
         *(_agreement(result, evaluation) for result in evaluation.results),
         *_cautions(evaluation),
@@ -56,6 +56,8 @@ def _faithfulness(result: ResultScores, evaluation: Evaluation) -> str:
     """The verdict follows from both ends of the ranking, by units."""
     fall = result.metric(BY_VALUE, "aopc-units-percentile")
     gap, p = result.metric(BY_VALUE, "abpc-units-percentile"), result.metric(BY_VALUE, "abpc-units-p-value")
+    if not evaluation.sticks.plan.n_orders:
+        return f"Nothing was held against random orders. {evaluation.sticks.plan.why_no_orders}"
     if fall.value is None or gap.value is None or p.value is None:
         return f"{result.name}: not held against random orders. {fall.why_undefined or gap.why_undefined}"
     sentence = (
@@ -104,6 +106,10 @@ def _cautions(evaluation: Evaluation) -> list[str]:
         "network was trained on. Another removal (--removal) may tell otherwise.",
         "Stability was not measured here: not under noise, nor between seeds, nor against random weights.",
     ]
+    others = [one for one in evaluation.results if one.removal not in ("", evaluation.removal)]
+    if others:
+        made = listed([f"{one.name} with “{one.removal}”" for one in others])
+        cautions.append(f"Made with another removal than the one that judges: {made}.")
     kinds = {uses_gradients(result.method) for result in evaluation.results}
     if kinds == {True, False}:
         cautions.append(
