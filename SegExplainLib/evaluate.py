@@ -86,14 +86,14 @@ def evaluate(
     question, game = _opened(request, results, progress)
     if (out / RECORD_NAME).exists():
         game.record.take_over(GameRecord.load(out / RECORD_NAME))
+    with progress.stage("compare with the mask"):  # before the long work, which a wrong mask should not follow
+        of_maps, mask_words = judged_maps(results, question.case.ct, mask=mask, progress=progress)
     with _kept(game.record, out):
         judge = _Judge.of(request, game, results, progress=progress, budget=budget, seed=seed)
         if on_plan:
             on_plan(judge.plan)
         with progress.stage("evaluate coalitions"):
             sticks, of_units = judge.unit_scores()
-    with progress.stage("compare with the mask"):
-        of_maps, mask_words = judged_maps(results, question.case.ct, mask=mask, progress=progress)
     evaluation = Evaluation(
         target=request.target,
         quantity=request.value,
@@ -135,9 +135,12 @@ def _opened(
     opening = Opening(request, QuestionKeys.of(request), warm, progress)
     segmenter = opening.segmenter()
     ct, network_input = opening.ct_and_input(segmenter)
-    now = fingerprints_of({**native_parts(ct), "the CT": network_input.array})
-    if any(record.fingerprints[part] != digest for part, digest in now.items()):
+    if any(record.fingerprints[part] != digest for part, digest in fingerprints_of(native_parts(ct)).items()):
         raise InvalidRequest(f"{request.ct} is no longer the CT that was explained.", "Explain the new CT.")
+    if fingerprints_of({"the CT": network_input.array})["the CT"] != record.fingerprints["the CT"]:
+        raise InvalidRequest(
+            f"{request.model} prepares the CT otherwise than when it was explained.", "Use the model as it was."
+        )
     with progress.stage("find region"):
         body = body_on_input(ct, network_input)
         case = prepared_case(ct, record.roi_native, segmenter, network_input=network_input, body=body)

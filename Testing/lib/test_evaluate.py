@@ -297,10 +297,11 @@ def test_a_changed_file_ct_or_model_is_refused(two_results, a_copy, a_five_unit_
 def test_a_mask_without_a_voxel_is_refused_and_one_with_all_leaves_agreement_undefined(
     two_results, a_five_unit_question, tmp_path
 ):
-    ct = read_ct(a_five_unit_question.ct)
+    ct, progress = read_ct(a_five_unit_question.ct), Progress()
     write_nrrd(Volume(np.zeros(ct.array.shape, np.uint8), ct.grid), tmp_path / "empty.nrrd")
     with pytest.raises(InvalidRequest, match="is empty"):
-        evaluate(two_results, tmp_path / "out", mask=str(tmp_path / "empty.nrrd"))
+        evaluate(two_results, tmp_path / "out", mask=str(tmp_path / "empty.nrrd"), progress=progress)
+    assert "evaluate coalitions" not in progress.timings_s
     write_nrrd(Volume(np.ones(ct.array.shape, np.uint8), ct.grid), tmp_path / "full.nrrd")
     found = evaluate(two_results, tmp_path / "out", mask=str(tmp_path / "full.nrrd"))
     for name in ("ROC-AUC", "positive mass in the mask"):
