@@ -16,6 +16,9 @@ NEUTRAL_HEX = "#ececec"
 MAX_OPACITY = 0.75
 """Of the strongest value on a picture: the CT must stay readable underneath."""
 
+ROBUST_SHARE = 0.999
+"""Of voxels: those that the colours of a voxel map tell apart; the few beyond look like the last. In Slicer, too."""
+
 _STOPS = (-1.0, -0.5, 0.0, 0.5, 1.0)
 _STOP_HEX = (NEGATIVE_HEX, "#7fb0ee", NEUTRAL_HEX, "#f19a82", POSITIVE_HEX)
 _STOP_RGB = np.array([[int(code[at : at + 2], 16) / 255 for at in (1, 3, 5)] for code in _STOP_HEX])

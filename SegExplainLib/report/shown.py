@@ -9,6 +9,7 @@ from SegExplainLib.attribution import Attribution
 from SegExplainLib.report.colours import (
     NEGATIVE_HEX,
     POSITIVE_HEX,
+    ROBUST_SHARE,
     SEQUENTIAL_HEX,
     diverging_rgb,
     diverging_rgba,
@@ -22,9 +23,6 @@ from SegExplainLib.report.wording import story_words
 RELATIVE = "relative"
 PERCENT = "percent"
 """Of the largest absolute value of a unit: how values are shown of which only ratios mean something."""
-
-ROBUST_SHARE = 0.999
-"""Of the units' voxels: those that the colours of a voxel map tell apart; the few beyond look like the last."""
 
 
 def as_shown(attribution: Attribution) -> Attribution:

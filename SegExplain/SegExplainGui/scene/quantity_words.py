@@ -81,7 +81,7 @@ def map_title(method: str, target: str, quantity: str, unit: str) -> str:
         head = _("{what}\nof each voxel for").format(what=what)
     unit = "" if is_relative(method) else unit_label(unit)
     words = [head, target, short_name(quantity) + (f" ({unit})" if unit else "")]
-    return "\n".join([*words, _("100 % = 99.5th\npercentile")] if is_relative(method) else words)
+    return "\n".join([*words, _("100 % = 99.9th\npercentile")] if is_relative(method) else words)
 
 
 def unit_label(unit: str) -> str:

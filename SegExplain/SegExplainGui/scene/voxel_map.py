@@ -20,11 +20,9 @@ from SegExplainGui.scene.ct_grid import CtGrid
 from SegExplainGui.scene.quantity_words import is_relative, is_signed
 from SegExplainGui.scene.unit_labels import box_of, read_part, set_voxels, shifted
 from SegExplainLib.contract import InvalidRequest
-from SegExplainLib.report.colours import symmetric_limit
+from SegExplainLib.report.colours import ROBUST_SHARE, symmetric_limit
 
 N_SHADES = 255
-ROBUST_PERCENT = 99.5
-"""Of the voxels that are not zero are below the limit: a few outliers must not hide all others."""
 MOST_SORTED = 2_000_000
 
 
@@ -44,10 +42,10 @@ class VoxelMap:
 
     @cached_property
     def scale(self) -> ColourScale:
-        """Up to a high quantile of the magnitudes."""
+        """Up to a high quantile of the magnitudes, as in the report: a few outliers must not hide all others."""
         magnitudes = np.abs(self.values[self.values != 0])
         some = magnitudes[:: 1 + magnitudes.size // MOST_SORTED]
-        limit = float(np.percentile(some, ROBUST_PERCENT)) if some.size else 1.0
+        limit = float(np.quantile(some, ROBUST_SHARE, method="lower")) if some.size else 1.0
         return ColourScale(symmetric_limit(limit), self.is_signed)
 
     def in_percent(self) -> "VoxelMap":
