@@ -82,7 +82,7 @@ def create_preview(scene: Any, ct_node: Any, path: Path, *, target: str, colors_
     """
     found = read_voxel_map(path, ct_grid(ct_node), method="seg-grad-cam")
     name = _("Seg-Grad-CAM preview (not the answer)")
-    title = _("Seg-Grad-CAM preview\n(not the answer)\n{target}").format(target=target)
+    title = _("Seg-Grad-CAM\npreview\n(not the answer)\n{target}").format(target=target)
 
     def add(class_name: str, what: str) -> Any:
         return scene.AddNewNodeByClass(class_name, scene.GenerateUniqueName(name + what))
