@@ -1,6 +1,7 @@
 """Several answers to one question in one table."""
 
 import csv
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -9,7 +10,7 @@ from scipy.stats import rankdata
 
 from SegExplainLib.comparison import Comparison, compared, write_comparison
 from SegExplainLib.contract import InvalidRequest, ResultManifest
-from SegExplainLib.pipeline import explain, revalue
+from SegExplainLib.pipeline import explain
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +53,9 @@ def test_the_same_method_twice_is_told_apart_by_its_folder(two_answers):
 
 
 def test_answers_to_different_questions_are_refused(two_answers, a_question, the_answer, tmp_path):
-    revalue(the_answer[0], tmp_path / "other class", target="liver", value="soft-volume")
+    shutil.copytree(the_answer[0], tmp_path / "other class")
+    manifest = tmp_path / "other class" / "manifest.json"
+    manifest.write_text(manifest.read_text().replace('"target": "kidney_right"', '"target": "liver"'))
     with pytest.raises(InvalidRequest, match="the class differ"):
         compared([the_answer[0], tmp_path / "other class"])
     elsewhere = replace(a_question, method="seg-grad-cam", budget=0, roi="segment:kidney_right+1")
