@@ -12,23 +12,23 @@ from SegExplainLib.volume import Volume, VoxelGrid, resampled_linear, resampled_
 
 
 class Estimate(Protocol):
-    """What any method says of how far it came.
-
-    Attributes:
-        stop_reason: "exact", "tolerance" or "budget"; None while the work goes on.
-        n_evaluations: Coalitions evaluated, or gradients taken.
-        relative_error: Largest standard error over the range of the values; nan where the method gives none.
-        degrees_of_freedom: Behind the standard errors; 0 where there are none.
-    """
+    """What any method says of how far it came."""
 
     @property
-    def stop_reason(self) -> str | None: ...
+    def stop_reason(self) -> str | None:
+        """Why it ended, "exact", "tolerance" or "budget"; None while the work goes on."""
+
     @property
-    def n_evaluations(self) -> int: ...
+    def n_evaluations(self) -> int:
+        """Coalitions evaluated, or gradients taken."""
+
     @property
-    def relative_error(self) -> float: ...
+    def relative_error(self) -> float:
+        """Largest standard error over the range of the values; nan where the method gives none."""
+
     @property
-    def degrees_of_freedom(self) -> float: ...
+    def degrees_of_freedom(self) -> float:
+        """Behind the standard errors; 0 where there are none."""
 
 
 @dataclass(frozen=True, eq=False)

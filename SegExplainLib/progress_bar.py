@@ -10,7 +10,6 @@ from rich.progress import Progress as Bars
 
 from SegExplainLib.contract import Event
 
-
 STEPS = {"evaluate coalitions": "coalitions", "take gradients": "gradients of a tile"}
 """What is counted in a stage that runs the network."""
 

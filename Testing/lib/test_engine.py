@@ -8,11 +8,11 @@ from oracles import masked_input, sliding_window
 from scipy import ndimage
 from tiny_models import bundle_config, write_bundle, write_nnunet_model
 
+from SegExplainLib.baselines import REMOVALS
 from SegExplainLib.case import prepared_case
+from SegExplainLib.contract import SINGLE_REMOVALS
 from SegExplainLib.model.loading import load_segmenter
 from SegExplainLib.model.tile_cache import MaskedTiles, TileCache
-from SegExplainLib.baselines import REMOVALS
-from SegExplainLib.contract import SINGLE_REMOVALS
 from SegExplainLib.players.hybrid import hybrid_players
 from SegExplainLib.players.organs import organ_players
 from SegExplainLib.players.supervoxels import fcc_players
