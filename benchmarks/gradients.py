@@ -9,6 +9,7 @@ Memory is the most that torch's allocator held: by the profiler's record on a CP
 
 import argparse
 import json
+import math
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -92,6 +93,11 @@ def _clock(device: torch.device) -> float:
     return time.process_time()
 
 
+def _rounded(number: float) -> float | None:
+    """None where the method does not tell the number: JSON has no nan."""
+    return round(number, 5) if math.isfinite(number) else None
+
+
 def measured(
     name: str, score: StitchedScore, question: Question, absent: np.ndarray, tile_s: float, budget: int
 ) -> dict:
@@ -112,9 +118,9 @@ def measured(
         "tiles_forward": network.n_forward - forward,
         "tiles_backward": network.n_backward - backward,
         "stopped_by": last.stop_reason,
-        "relative_error": round(last.relative_error, 4),
-        "completeness_gap": round(last.completeness_gap, 5),
-        "range": [round(last.empty_value, 5), round(last.full_value, 5)],
+        "relative_error": _rounded(last.relative_error),
+        "completeness_gap": _rounded(last.completeness_gap),
+        "range": [_rounded(last.empty_value), _rounded(last.full_value)],
     }
 
 
