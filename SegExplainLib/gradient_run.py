@@ -295,6 +295,7 @@ class _Watch:
         self._error: float | None = None
         self._begin = self._saved = self._told = time.monotonic()
         self._shown = -math.inf
+        self._show_every_s = SHOW_EVERY_S
         self._save_every_s = SAVE_EVERY_S
         self._n_tiles_saved = 0
 
@@ -316,11 +317,13 @@ class _Watch:
         forecast = estimate.forecast_evaluations(self._request.tolerance)
         self._total = int(min(self._request.budget, max(forecast, estimate.n_gradients)))
         is_last = estimate.stop_reason is not None
-        if self._partial is not None and (is_last or time.monotonic() - self._shown > SHOW_EVERY_S):
+        begin = time.monotonic()
+        if self._partial is not None and (is_last or begin - self._shown > self._show_every_s):
             folder = self._partial.write(answer, estimate)
             n_done = estimate.n_gradients
             self._progress.partial(folder, n_done, max(n_done, self._total), error=self._error, tiles=self._n_tiles)
             self._shown = time.monotonic()
+            self._show_every_s = max(SHOW_EVERY_S, 10 * (self._shown - begin))  # a large map is shown less often
         self._tell()
 
     def end(self) -> None:
