@@ -151,7 +151,7 @@ def take_gradients(
     watch = _Watch(request, record, progress, partial, out=out)
     score = score_for(request, question, game, on_tile=watch.tile)
     watch.score = score
-    if request.budget > 1 and not score.number.is_linear:
+    if request.budget > 1:
         free = available_bytes(question.segmenter.device)
         score.network.keep_graphs(score.image, most_bytes=int(GRAPH_SHARE * free))
     options = {keyword: getattr(request, name) for keyword, name in method.options.items()}

@@ -178,6 +178,8 @@ def resampled_linear(volume: Volume, grid: VoxelGrid) -> NDArray[np.float32]:
     corners = np.array(list(product(*zip(low - 1.0, high, strict=True)))) @ back.T + shift
     first = np.clip(np.floor(corners.min(axis=0)).astype(int), 0, grid.shape_kji)
     last = np.clip(np.ceil(corners.max(axis=0)).astype(int) + 1, first, grid.shape_kji)
+    if (last == first).any():
+        return out  # the values lie beside the grid
     matrix, offset = grid.kji_to(volume.grid)
     part = ndimage.affine_transform(
         values, matrix, offset + matrix @ first, output_shape=tuple(last - first), order=1, mode="nearest"

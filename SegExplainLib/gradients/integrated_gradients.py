@@ -41,7 +41,8 @@ def integrated_gradients(
         score: The explained number.
         partition: The units.
         baselines: Network inputs, each float32 (channels, k, j, i).
-        budget: Most gradients; with m baselines s steps cost 1 + m s, and m ``N_STEPS`` forward runs to begin.
+        budget: Most gradients; with m baselines s steps cost 1 + m s. Where the network keeps a single graph, m
+            ``N_STEPS`` forward runs come before; else the maps of the first steps wait until their lengths are known.
         tolerance: As above; 0 spends the budget.
         seed: Is told in the estimate; nothing is drawn.
         memory: Of an interrupted run with the same baselines, to go on from; keeps the sums of this one.
@@ -105,6 +106,7 @@ class _Path:
 
     map: float64 (k, j, i) of the reach, the integral as far as gradients have been taken.
     ends: float64 (n_steps + 1,), of the steps, from 0 to 1.
+    shares: float32 (n_steps + 1, k, j, i), while the steps are cut and where memory is there for them: of the ends.
     numbers: float64, the explained number at the ends; after those, once the steps are cut, wherever else it was met.
     todo: float64, the ends whose gradients are still to be taken; nothing until the steps are cut.
     """
@@ -125,18 +127,40 @@ class _Path:
         if self._has("todo"):
             return
         if not self._has("ends"):
-            numbers = np.array([self._score.value(self._start), self._score.full_value])
-            self._memory.update(self._named(ends=np.array([0.0, 1.0]), numbers=numbers))
+            self._memory.update(self._named(ends=np.ones(1), numbers=np.array([self._score.full_value])))
+            if self._score.network.kept_graphs > 1:  # then memory is there for a few maps, too
+                self._memory.update(self._named(shares=self.voxel_map[None].astype(np.float32)))
+        if self.n_steps == 0:
+            self._end_step(0, 0.0)
         while self.n_steps < n_steps:
             ends, numbers = self._known("ends"), self._known("numbers")
             sizes = np.diff(ends) + np.abs(np.diff(numbers)) / (np.ptp(numbers) or 1.0)
             after = int(np.argmax(sizes)) + 1
-            middle = float(ends[after - 1 : after + 1].mean())
-            number = self._score.value(self._at(middle))
-            numbers = np.insert(numbers, after, number)
-            self._memory.update(self._named(ends=np.insert(ends, after, middle), numbers=numbers))
+            self._end_step(after, float(ends[after - 1 : after + 1].mean()))
+        self._memory.update(self._weighed())
+
+    def _end_step(self, after: int, place: float) -> None:
+        """A step ends there: its number, and its gradient where that is kept until all lengths are known."""
+        if self._has("shares"):
+            number, gradient = self._score.gradient(self._at(place))
+            shares = np.insert(self._known("shares"), after, self._share(gradient).astype(np.float32), axis=0)
+            remember(self._memory, self._ended(after, place, number) | self._named(shares=shares))
+        else:
+            self._memory.update(self._ended(after, place, self._score.value(self._at(place))))
+
+    def _ended(self, after: int, place: float, number: float) -> Memory:
+        ends, numbers = np.insert(self._known("ends"), after, place), np.insert(self._known("numbers"), after, number)
+        return self._named(ends=ends, numbers=numbers)
+
+    def _weighed(self) -> Memory:
+        """To be remembered once the steps are cut: what is known of the integral, and whose gradients are to come."""
         ends = self._known("ends")
-        self._memory.update(self._named(map=self.voxel_map * ((1.0 - ends[-2]) / 2), todo=ends[:-1]))
+        if not self._has("shares"):
+            return self._named(map=self.voxel_map * ((1.0 - ends[-2]) / 2), todo=ends[:-1])
+        shares = self._memory.pop(self._prefix + "shares")
+        lengths = np.diff(ends, prepend=0.0, append=1.0)
+        weights = (lengths[:-1] + lengths[1:]) / 2
+        return self._named(map=np.tensordot(weights, shares.astype(np.float64), axes=1), todo=np.zeros(0))
 
     def take_gradients(self) -> None:
         """Takes those that are still to be taken, by the trapezoid rule."""

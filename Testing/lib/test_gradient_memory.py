@@ -25,13 +25,13 @@ REGION = (slice(1, 3), slice(0, 2), slice(2, 7))
 class Setting:
     """A score whose tiles can be stopped, blocks as units, and baselines of noise."""
 
-    def __init__(self, *, n_baselines=1):
+    def __init__(self, *, n_baselines=1, kept_graphs=1):
         segmenter, ct = TinySegmenter(), noise_ct()
         mask = np.zeros(ct.array.shape, dtype=bool)
         mask[REGION] = True
         case = prepared_case(ct, mask, segmenter)
         self.partition = block_partition(ct.grid)
-        self.network = StitchedNetwork(segmenter, case.region)
+        self.network = StitchedNetwork(segmenter, case.region, kept_graphs=kept_graphs)
         self.score = stitched_score(
             self.network,
             case,
@@ -70,13 +70,14 @@ class Setting:
 
 
 METHODS = {
-    "smoothgrad": (partial(smoothgrad, budget=17), 1),
-    "smoothgrad-squared": (partial(smoothgrad_squared, budget=17), 1),
-    "vargrad": (partial(vargrad, budget=17), 1),
-    "expected-gradients": (partial(expected_gradients, budget=17), 2),
-    "integrated-gradients": (partial(integrated_gradients, budget=17), 1),
-    "integrated-gradients from two": (partial(integrated_gradients, budget=17), 2),
-    "xrai": (partial(xrai, budget=17), 1),
+    "smoothgrad": (partial(smoothgrad, budget=17), {"n_baselines": 1}),
+    "smoothgrad-squared": (partial(smoothgrad_squared, budget=17), {"n_baselines": 1}),
+    "vargrad": (partial(vargrad, budget=17), {"n_baselines": 1}),
+    "expected-gradients": (partial(expected_gradients, budget=17), {"n_baselines": 2}),
+    "integrated-gradients": (partial(integrated_gradients, budget=17), {"n_baselines": 1}),
+    "integrated-gradients from two": (partial(integrated_gradients, budget=17), {"n_baselines": 2}),
+    "integrated-gradients, maps kept": (partial(integrated_gradients, budget=17), {"n_baselines": 2, "kept_graphs": 3}),
+    "xrai": (partial(xrai, budget=17), {"n_baselines": 1}),
 }
 
 
@@ -99,8 +100,8 @@ def _four_steps_at_first(monkeypatch):
 @cache
 def uninterrupted(name):
     """(last estimate, runs of tiles forward and backward, of these backward)."""
-    method, n_baselines = METHODS[name]
-    setting = Setting(n_baselines=n_baselines)
+    method, options = METHODS[name]
+    setting = Setting(**options)
     n_before = setting.n_runs
     return setting.run(method)[-1], setting.n_runs - n_before, setting.network.n_backward
 
@@ -109,8 +110,8 @@ def uninterrupted(name):
 @pytest.mark.parametrize("name", METHODS)
 def test_a_stopped_method_goes_on_to_the_same_answer_with_one_gradient_more_at_most(name, share):
     expected, n_runs, n_backward = uninterrupted(name)
-    method, n_baselines = METHODS[name]
-    setting, memory = Setting(n_baselines=n_baselines), {}
+    method, options = METHODS[name]
+    setting, memory = Setting(**options), {}
     assert setting.n_tiles > 1
     setting.stop_after(int(share * n_runs))
     with pytest.raises(Cancelled):
@@ -122,11 +123,23 @@ def test_a_stopped_method_goes_on_to_the_same_answer_with_one_gradient_more_at_m
     assert setting.network.n_backward <= n_backward + setting.n_tiles
 
 
+def test_where_maps_are_kept_the_steps_are_cut_by_gradients_that_serve(monkeypatch):
+    monkeypatch.setattr(path_integral, "N_STEPS", 8)
+    lean, rich = Setting(n_baselines=2), Setting(n_baselines=2, kept_graphs=1000)
+    estimates = [setting.run(partial(integrated_gradients, budget=33))[-1] for setting in (lean, rich)]
+    assert_allclose(estimates[1].voxel_map, estimates[0].voxel_map, atol=1e-5 * np.abs(estimates[0].voxel_map).max())
+    assert estimates[0].n_gradients == estimates[1].n_gradients == 33
+    assert rich.network.n_backward == 33 * rich.n_tiles
+    # Beside its gradients: the unperturbed prediction, once.
+    assert rich.network.n_forward == (33 + 1) * rich.n_tiles
+    assert lean.network.n_forward > 1.9 * rich.network.n_forward
+
+
 @pytest.mark.parametrize("name", METHODS)
 def test_a_method_that_is_stopped_again_and_again_comes_to_its_end(name):
     expected, n_runs, _ = uninterrupted(name)
-    method, n_baselines = METHODS[name]
-    setting, memory, estimates = Setting(n_baselines=n_baselines), {}, []
+    method, options = METHODS[name]
+    setting, memory, estimates = Setting(**options), {}, []
     for _ in range(8):
         setting.stop_after(n_runs // 4)
         try:
@@ -140,8 +153,8 @@ def test_a_method_that_is_stopped_again_and_again_comes_to_its_end(name):
 @pytest.mark.parametrize("name", METHODS)
 def test_what_was_finished_is_told_again_without_a_gradient(name):
     expected, _, _ = uninterrupted(name)
-    method, n_baselines = METHODS[name]
-    setting, memory = Setting(n_baselines=n_baselines), {}
+    method, options = METHODS[name]
+    setting, memory = Setting(**options), {}
     setting.run(method, memory)
     n_backward = setting.network.n_backward
     assert_same_estimate(setting.run(method, memory)[-1], expected)
@@ -152,9 +165,9 @@ def test_what_was_finished_is_told_again_without_a_gradient(name):
 @pytest.mark.parametrize("name", METHODS)
 def test_a_larger_budget_or_a_smaller_tolerance_goes_on_from_the_memory_too(name):
     expected, _, n_backward = uninterrupted(name)
-    method, n_baselines = METHODS[name]
-    for less in ({"budget": 9 if n_baselines == 2 else 5}, {"tolerance": 1e6}):
-        setting, memory = Setting(n_baselines=n_baselines), {}
+    method, options = METHODS[name]
+    for less in ({"budget": 9 if options["n_baselines"] == 2 else 5}, {"tolerance": 1e6}):
+        setting, memory = Setting(**options), {}
         early = setting.run(method, memory, **less)[-1]
         assert_same_estimate(setting.run(method, memory)[-1], expected)
         assert setting.network.n_backward == n_backward

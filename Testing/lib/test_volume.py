@@ -280,6 +280,12 @@ def test_a_map_is_interpolated_between_the_eight_voxels_around_on_any_pair_of_gr
     np.testing.assert_allclose(np.where(np.isnan(expected), 0, found), np.nan_to_num(expected), atol=1e-4)
 
 
+def test_a_map_beside_the_grid_is_0_on_it():
+    grid = VoxelGrid((3, 4, 5), np.eye(4))
+    beside = VoxelGrid((3, 4, 5), np.array([[1, 0, 0, 0], [0, 1, 0, 9], [0, 0, 1, 0], [0, 0, 0, 1.0]]))
+    assert not resampled_linear(Volume(np.ones((3, 4, 5), dtype=np.float32), grid), beside).any()
+
+
 def test_an_empty_map_stays_empty_and_a_map_on_its_own_grid_stays_as_it_is():
     grid = VoxelGrid((3, 4, 5), np.diag([1.0, 2.0, 3.0, 1.0]))
     array = np.arange(60, dtype=np.float32).reshape(3, 4, 5)

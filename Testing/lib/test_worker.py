@@ -169,6 +169,7 @@ def test_two_commands_are_answered_one_after_the_other(a_worker, a_question):
 def test_the_end_of_the_input_ends_the_work_and_the_worker(another_worker, a_question, tmp_path):
     job = make_job(tmp_path / "job", long_question(a_question))
     another_worker.send("explain", job=str(job))
+    another_worker.until("partial", "failed")  # the preview
     another_worker.until("partial", "failed")
     begin = time.monotonic()
     assert another_worker.end() == 0
