@@ -15,7 +15,7 @@ from SegExplainLib.contract import InvalidRequest, ResultManifest
 from SegExplainLib.game_record import RECORD_NAME, GameRecord
 from SegExplainLib.report.tables import PLAYERS_CSV, read_players_csv
 
-SAME_QUESTION = ("the CT's voxels", "the CT's place", "the ROI", "the units")
+SAME_QUESTION = ("the CT's voxels", "the CT's place", "the model", "the ROI", "the units")
 """Fingerprints that results on one question have in common."""
 
 
@@ -24,7 +24,8 @@ class Comparison:
     """What several methods say of the same units.
 
     Attributes:
-        columns: Name of each answer: its method, and where several have the same, also its removal or its folder.
+        columns: Name of each answer: its method, and where it takes more to tell them apart, also the explained number,
+            the removal or the folder.
         units: Names of the units.
         volumes_ml: float64 (n_units,).
         values: float64 (n_units, n_answers), each column in its method's own unit.
@@ -67,8 +68,8 @@ def compared(folders: Sequence[Path]) -> Comparison:
     """Reads finished results of one question.
 
     Raises:
-        InvalidRequest: there are fewer than two, one is not finished or cannot be read, or they differ in CT, region,
-            units or class.
+        InvalidRequest: there are fewer than two, one is not finished or cannot be read, or they differ in CT, model,
+            region, units or class.
     """
     if len(folders) < 2:
         raise InvalidRequest("One result alone cannot be compared.", "Give the folders of two results or more.")
@@ -104,7 +105,7 @@ def write_comparison(path: Path, comparison: Comparison) -> None:
 def require_one_question(
     folders: Sequence[Path], manifests: Sequence[ResultManifest], records: Sequence[GameRecord]
 ) -> None:
-    """Nothing, if all results are on one CT, region, class and choice of units.
+    """Nothing, if all results are on one CT, model, region, class and choice of units.
 
     Raises:
         InvalidRequest: they are not; says what differs.
@@ -118,13 +119,15 @@ def require_one_question(
         if differing:
             raise InvalidRequest(
                 f"{folders[0]} and {folder} answer different questions: {', '.join(differing)} differ(s).",
-                "Compare results on one CT, region, class and choice of units.",
+                "Compare results on one CT, model, region, class and choice of units.",
             )
 
 
 def answer_names(folders: Sequence[Path], manifests: Sequence[ResultManifest]) -> tuple[str, ...]:
-    """The shortest words that tell the answers apart."""
+    """The shortest words that tell the answers apart; the explained number is named where there are several."""
     methods = [str(manifest.request["method"]) for manifest in manifests]
+    if len({manifest.request["value"] for manifest in manifests}) > 1:
+        methods = [f"{method} {m.request['value']}" for method, m in zip(methods, manifests, strict=True)]
     with_removal = [f"{method} {m.request['removal']}" for method, m in zip(methods, manifests, strict=True)]
     with_folder = [f"{method} {folder.name}" for method, folder in zip(methods, folders, strict=True)]
     with_path = [f"{method} {folder}" for method, folder in zip(methods, folders, strict=True)]

@@ -10,7 +10,8 @@ from scipy.stats import rankdata
 
 from SegExplainLib.comparison import Comparison, compared, write_comparison
 from SegExplainLib.contract import InvalidRequest, ResultManifest
-from SegExplainLib.pipeline import explain
+from SegExplainLib.game_record import GameRecord
+from SegExplainLib.pipeline import explain, revalue
 
 
 @pytest.fixture(scope="module")
@@ -62,6 +63,18 @@ def test_answers_to_different_questions_are_refused(two_answers, a_question, the
     explain(elsewhere, tmp_path / "elsewhere")
     with pytest.raises(InvalidRequest, match="the ROI"):
         compared([two_answers[1], tmp_path / "elsewhere"])
+
+
+def test_answers_by_another_model_are_refused_and_another_number_is_named(the_answer, tmp_path):
+    revalue(the_answer[0], tmp_path / "dice", target="kidney_right", value="dice")
+    columns = compared([the_answer[0], tmp_path / "dice"]).columns
+    assert columns == ("kernel-shap soft-volume", "kernel-shap dice")
+    shutil.copytree(the_answer[0], tmp_path / "other")
+    record = GameRecord.load(tmp_path / "other" / "coalitions.npz")
+    record.fingerprints["the model"] = "another"
+    record.save(tmp_path / "other" / "coalitions.npz")
+    with pytest.raises(InvalidRequest, match="the model differ"):
+        compared([the_answer[0], tmp_path / "other"])
 
 
 def test_one_result_or_an_unfinished_one_is_refused(two_answers, tmp_path):
