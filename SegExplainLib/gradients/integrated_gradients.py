@@ -11,6 +11,7 @@ from SegExplainLib.contract import InvalidRequest
 from SegExplainLib.gradients.memory import Memory, remember
 from SegExplainLib.gradients.stitched_score import StitchedScore
 from SegExplainLib.gradients.voxel_estimate import VoxelEstimate, require_baselines
+from SegExplainLib.model.memory import available_bytes
 from SegExplainLib.players.partition import PlayerPartition
 
 N_STEPS = 16
@@ -128,7 +129,7 @@ class _Path:
             return
         if not self._has("ends"):
             self._memory.update(self._named(ends=np.ones(1), numbers=np.array([self._score.full_value])))
-            if self._score.network.kept_graphs > 1:  # then memory is there for a few maps, too
+            if self._has_memory_for(n_steps):
                 self._memory.update(self._named(shares=self.voxel_map[None].astype(np.float32)))
         if self.n_steps == 0:
             self._end_step(0, 0.0)
@@ -138,6 +139,11 @@ class _Path:
             after = int(np.argmax(sizes)) + 1
             self._end_step(after, float(ends[after - 1 : after + 1].mean()))
         self._memory.update(self._weighed())
+
+    def _has_memory_for(self, n_steps: int) -> bool:
+        """Whether the maps of all steps may wait: where more than one graph may, and a quarter of the host is free."""
+        n_bytes = (n_steps + 1) * self.voxel_map.nbytes  # in half the precision, but twice while one is put in
+        return self._score.network.kept_graphs > 1 and n_bytes <= available_bytes(torch.device("cpu")) // 4
 
     def _end_step(self, after: int, place: float) -> None:
         """A step ends there: its number, and its gradient where that is kept until all lengths are known."""

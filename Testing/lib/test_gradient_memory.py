@@ -135,6 +135,19 @@ def test_where_maps_are_kept_the_steps_are_cut_by_gradients_that_serve(monkeypat
     assert lean.network.n_forward > 1.9 * rich.network.n_forward
 
 
+def test_no_map_waits_where_the_host_has_no_room_for_them(monkeypatch):
+    monkeypatch.setattr(path_integral, "available_bytes", lambda _device: 1000)
+    lean, rich = Setting(), Setting(kept_graphs=1000)
+    memory = {}
+    rich.stop_after(6 * rich.n_tiles)
+    with pytest.raises(Cancelled):
+        rich.run(integrated_gradients, memory)
+    assert not any(name.endswith("shares") for name in memory)
+    rich.network.on_tile = lambda: None
+    estimates = [setting.run(partial(integrated_gradients, budget=17))[-1] for setting in (lean, rich)]
+    assert_allclose(estimates[1].voxel_map, estimates[0].voxel_map, atol=1e-5 * np.abs(estimates[0].voxel_map).max())
+
+
 @pytest.mark.parametrize("name", METHODS)
 def test_a_method_that_is_stopped_again_and_again_comes_to_its_end(name):
     expected, n_runs, _ = uninterrupted(name)
