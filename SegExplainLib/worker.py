@@ -146,6 +146,17 @@ class Server:
             from SegExplainLib.preview import describe
 
             return describe(command.request, progress=progress, warm=self._warm)
+        if command.command == "evaluate":
+            with progress.stage("load libraries"):
+                from SegExplainLib.evaluation_answer import evaluation_answer
+
+            return evaluation_answer(
+                [Path(folder) for folder in command.results],
+                Path(command.out),
+                stability=command.stability,
+                given=command.request,
+                progress=progress,
+            )
         from SegExplainLib.preview import preview
 
         return preview(command.request, progress=progress, warm=self._warm)

@@ -4,7 +4,7 @@ import json
 import math
 import sys
 from dataclasses import asdict, dataclass, field, fields
-from typing import Any, Self, get_origin
+from typing import Any, Self, get_args, get_origin
 
 from SegExplainLib.contract.errors import InvalidRequest
 
@@ -76,10 +76,12 @@ def _fits(value: Any, kind: Any) -> bool:
     if kind == float | None:
         is_number = isinstance(value, int | float) and not isinstance(value, bool)
         return value is None or (is_number and abs(value) <= sys.float_info.max)
+    if get_origin(kind) is list:
+        return isinstance(value, list) and all(isinstance(entry, get_args(kind)) for entry in value)
     return isinstance(value, get_origin(kind) or kind) and not (kind is int and isinstance(value, bool))
 
 
-COMMANDS = ("check", "describe", "preview", "explain", "cancel", "quit")
+COMMANDS = ("check", "describe", "preview", "explain", "evaluate", "cancel", "quit")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,11 +90,15 @@ class Command:
 
     Attributes:
         command: ``check`` what the installation can do; ``describe`` a model; ``preview`` what an explanation will
-            take; ``explain`` a job folder; ``cancel`` what is running; ``quit``.
+            take; ``explain`` a job folder; ``evaluate`` finished results; ``cancel`` what is running; ``quit``.
         id: Is repeated in every event of the command.
         job: Job folder, with ``explain``.
         resume: Go on with what an interrupted run left in the job folder, with ``explain``.
-        request: Fields of an ``ExplainRequest``, with ``describe`` (those of the model) and ``preview`` (all).
+        request: Fields of an ``ExplainRequest``, with ``describe`` (those of the model), ``preview`` (all) and
+            ``evaluate`` (``device`` and ``trust_model``).
+        results: Results folders on one question, with ``evaluate``.
+        out: Folder for the evaluation, with ``evaluate``.
+        stability: What is measured of the explanation's stability, with ``evaluate``: names that the worker knows.
     """
 
     command: str
@@ -100,10 +106,13 @@ class Command:
     job: str = ""
     resume: bool = False
     request: dict[str, Any] = field(default_factory=dict)
+    results: list[str] = field(default_factory=list)
+    out: str = ""
+    stability: list[str] = field(default_factory=list)
 
     def to_json_line(self) -> str:
         """One line of JSON; empty fields are left out."""
-        return json.dumps({key: value for key, value in asdict(self).items() if value not in ("", {})})
+        return json.dumps({key: value for key, value in asdict(self).items() if value not in ("", {}, [])})
 
     @classmethod
     def from_json_line(cls, line: str) -> Self:
@@ -111,7 +120,7 @@ class Command:
 
         Raises:
             InvalidRequest: the line is not a JSON object, or holds no such command, an unknown key, a value of the
-                wrong type, or no job to explain.
+                wrong type, no job to explain, or nothing to evaluate.
         """
         try:
             given = json.loads(line)
@@ -127,4 +136,8 @@ class Command:
             raise InvalidRequest(f"The worker has no command {command.command!r}.", f"One of {', '.join(COMMANDS)}.")
         if command.command == "explain" and not command.job:
             raise InvalidRequest("The command explain names no job folder.", "Give it as job.")
+        if command.command == "evaluate" and not command.results:
+            raise InvalidRequest("The command evaluate names no results folder.", "Give them as results.")
+        if command.command == "evaluate" and not command.out:
+            raise InvalidRequest("The command evaluate names no folder to write to.", "Give it as out.")
         return command

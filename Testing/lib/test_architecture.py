@@ -19,6 +19,8 @@ LEVELS = [
         "doctor",
         "evaluate",
         "evaluated_maps",
+        "evaluated_results",
+        "evaluation_answer",
         "finished",
         "comparison",
         "job_folder",
@@ -133,12 +135,12 @@ GUI_LEVELS = [
     ["console", "panel"],
     ["session", "views"],
     ["result_files"],
-    ["run"],
+    ["run", "evaluation_run"],
     ["scene_question"],
     ["scene", "setup"],
     ["worker"],
     ["services", "machine", "desktop"],
-    ["parameters"],
+    ["shown_result", "parameters"],
 ]
 GUI_LEVEL_OF = {name: depth for depth, names in enumerate(GUI_LEVELS) for name in names}
 LIBRARY_IN_SLICER = {"contract", "progress", "atomic", "requirements", "model.totalsegmentator", "report.colours"}

@@ -104,10 +104,13 @@ def test_a_forecast_that_is_no_number_is_left_out(number):
     assert event == Event(event="progress", done=2)
 
 
-@given(st.sampled_from(COMMANDS), COUNTS, TEXTS, st.booleans(), DATA)
-def test_a_command_comes_back_from_its_line_as_it_was(name, number, job, resume, request):
+@given(st.sampled_from(COMMANDS), COUNTS, TEXTS, st.booleans(), DATA, st.lists(TEXTS), TEXTS)
+def test_a_command_comes_back_from_its_line_as_it_was(name, number, job, resume, request, results, out):
     assume(name != "explain" or job)
-    command = Command(command=name, id=number, job=job, resume=resume, request=request)
+    assume(name != "evaluate" or (results and out))
+    command = Command(
+        command=name, id=number, job=job, resume=resume, request=request, results=results, out=out, stability=results
+    )
     line = command.to_json_line()
     assert "\n" not in line
     assert Command.from_json_line(line) == command
@@ -126,6 +129,12 @@ def test_a_command_comes_back_from_its_line_as_it_was(name, number, job, resume,
         ({"resume": 1}, "resume is 1; expected bool"),
         ({"request": [1]}, "request is"),
         ({"jobb": "x"}, "jobb"),
+        ({"results": "r"}, "results is 'r'; expected list"),
+        ({"results": ["r", 3]}, "results is ['r', 3]; expected list"),
+        ({"stability": [None]}, "stability is [None]; expected list"),
+        ({"out": ["o"]}, "out is ['o']; expected str"),
+        ({"command": "evaluate", "out": "o"}, "names no results folder"),
+        ({"command": "evaluate", "results": ["r"]}, "names no folder to write to"),
     ],
 )
 def test_a_command_with_a_fault_is_refused_by_the_name_of_the_fault(change, says):

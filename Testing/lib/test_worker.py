@@ -11,6 +11,8 @@ from worker_client import WorkerClient, job_events, make_job
 
 from SegExplainLib.contract import Cancelled, ExplainRequest, InvalidRequest, OutOfDisk, OutOfMemory, UnusableModel
 from SegExplainLib.job_folder import failure, run_job
+from SegExplainLib.organ_map import OrganMap, read_organ_map, write_organ_map
+from SegExplainLib.volume import Volume
 
 
 @pytest.fixture(scope="module")
@@ -39,6 +41,17 @@ def rows_of(path):
 def long_question(a_question):
     """Runs for minutes, with a first estimate after seconds."""
     return replace(a_question, budget=4000, tolerance=0.0)
+
+
+@pytest.fixture(scope="module")
+def few_units(a_question, a_small_torso, tmp_path_factory):
+    """All 8 coalitions of the target, an organ beside it and the rest of the body."""
+    organs = read_organ_map(a_small_torso / "organs.nrrd")
+    kept = {label: name for label, name in organs.names.items() if name in (a_question.target, "liver")}
+    labels = np.where(np.isin(organs.labels.array, list(kept)), organs.labels.array, 0).astype(np.int32)
+    path = tmp_path_factory.mktemp("few units") / "organs.nrrd"
+    write_organ_map(OrganMap(Volume(labels, organs.labels.grid), kept), path)
+    return replace(a_question, organs=str(path), method="exact", budget=0)
 
 
 def test_a_worker_is_ready_before_it_imports_anything_heavy():
@@ -130,6 +143,15 @@ def test_lines_that_are_no_commands_are_told_and_do_no_harm(a_worker):
     [
         ("explain", {"job": "/nowhere/job"}, "InvalidRequest", "no job folder"),
         ("explain", {}, "InvalidRequest", "no job"),
+        ("evaluate", {"out": "/nowhere/out"}, "InvalidRequest", "no results folder"),
+        ("evaluate", {"results": ["/nowhere/results"], "out": "/nowhere/out"}, "InvalidRequest", "not a finished"),
+        (
+            "evaluate",
+            {"results": ["r"], "out": "o", "request": {"trust_model": "yes"}},
+            "InvalidRequest",
+            "trust_model = 'yes'",
+        ),
+        ("evaluate", {"results": ["r"], "out": "o", "request": {"budget": 5}}, "InvalidRequest", "budget = 5"),
         ("preview", {"request": {"ct": "a"}}, "InvalidRequest", "lacks"),
         ("preview", {"request": {"ct": "a", "model": "m", "target": "t", "roi": "r", "x": 1}}, "InvalidRequest", "x"),
         ("describe", {"request": {"modle": "a"}}, "InvalidRequest", "modle"),
@@ -141,6 +163,38 @@ def test_each_fault_is_one_failed_event_of_its_kind(a_worker, command, fields, k
     assert kinds_of(events).count("failed") == 1
     assert events[-1].kind == kind
     assert says in events[-1].message
+
+
+def test_a_finished_result_is_evaluated_once_and_the_answer_is_what_its_files_say(a_worker, few_units, tmp_path):
+    job = make_job(tmp_path / "job", few_units)
+    explained = a_worker.answer("explain", job=str(job))[-1]
+    assert explained.event == "finished", explained
+    asked = {"results": [str(job / "results")], "out": str(job / "evaluation"), "request": {"device": "cpu"}}
+    number = a_worker.send("evaluate", **asked)
+    events = [event for event in a_worker.until("finished", "failed", id=number) if event.id == number]
+    assert (kinds_of(events)[0], kinds_of(events)[-1]) == ("started", "finished"), events[-1]
+    data, out = events[-1].data, job / "evaluation"
+    assert (data["folder"], data["picture"]) == (str(out), str(out / "evaluation.png"))
+    assert data["headings"] == ["", "exact", "largest unit first", "chance"]
+    page = (out / "evaluation.md").read_text(encoding="utf-8")
+    assert all(f"- {sentence}\n" in page for sentence in [*data["sentences"], *data["undefined"]])
+    assert all(f"| {' | '.join(cell.strip() for cell in row)} |" in page for row in data["rows"])
+    again = a_worker.answer("evaluate", **asked)[-1]
+    assert (again.event, again.kind) == ("failed", "InvalidRequest")
+    assert "already holds" in again.message
+
+
+def test_an_evaluation_that_is_stopped_ends_within_2_s_and_keeps_what_was_evaluated(a_worker, the_answer, tmp_path):
+    results, out = the_answer[0], tmp_path / "evaluation"
+    number = a_worker.send("evaluate", results=[str(results)], out=str(out))
+    a_worker.until("progress", "failed", id=number)
+    begin = time.monotonic()
+    a_worker.send("cancel")
+    last = a_worker.until("finished", "failed", id=number)[-1]
+    assert time.monotonic() - begin < 2.0
+    assert (last.event, last.kind) == ("failed", "Cancelled"), last
+    assert (out / "coalitions.npz").exists()
+    assert not (out / "evaluation.json").exists()
 
 
 def test_a_model_is_described_and_a_question_previewed(a_worker, a_question):
