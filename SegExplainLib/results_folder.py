@@ -133,7 +133,7 @@ def write_results(
             counts=dict(findings.counts),
             timings_s=dict(findings.timings_s),
             warnings=list(findings.warnings),
-            files={file.name: _sha256(file) for file in sorted(folder.iterdir())},
+            files={file.name: sha256_of(file) for file in sorted(folder.iterdir())},
         )
         (folder / MANIFEST_NAME).write_text(manifest.to_json(), encoding="utf-8")
     for name in (GRADIENTS_NAME, BASELINE_NAME):  # the answer holds all that they were kept for
@@ -216,6 +216,12 @@ def estimate_summary(estimate: Estimate, attribution: Attribution) -> dict[str, 
     }
 
 
+def sha256_of(path: Path) -> str:
+    """A file's checksum as the manifest keeps it."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 def command_of(request: ExplainRequest) -> str:
     """The shell command that asks the same question."""
     default = ExplainRequest(ct="", model="", target="", roi="")
@@ -241,8 +247,3 @@ def _while_wanted(answers: Iterable[Attribution], progress: Progress) -> Iterato
 def _on_native(record: GameRecord, voxels: NDArray[np.bool_], ct: Volume) -> NDArray[np.bool_]:
     """bool (k, j, i) on the CT's grid from values over the ROI's voxels; False outside the ROI."""
     return resampled_nearest(Volume(record.painted_on_roi(voxels), record.partition.grid), ct.grid)
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -26,6 +26,7 @@ class ResultManifest:
         timings_s: Stage -> seconds.
         warnings: What the user should know.
         files: File name -> sha256.
+        evaluation: What the last evaluation said of it (``evaluated_results.evaluation_summary``); empty before one.
     """
 
     request: dict[str, Any]
@@ -38,6 +39,7 @@ class ResultManifest:
     timings_s: dict[str, float]
     warnings: list[str] = field(default_factory=list)
     files: dict[str, str] = field(default_factory=dict)
+    evaluation: dict[str, Any] = field(default_factory=dict)
     schema_version: int = SCHEMA_VERSION
 
     def to_json(self) -> str:

@@ -1,14 +1,10 @@
 """report.html: one page that opens with the answer, and holds all it needs."""
 
-import base64
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib.resources import files
 from pathlib import Path
-from typing import Any
 
-import jinja2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -19,6 +15,7 @@ from SegExplainLib.report.findings import Findings
 from SegExplainLib.report.gradient_answer import order_of
 from SegExplainLib.report.maps import Picture
 from SegExplainLib.report.methods import has_baseline, method_words, uses_gradients
+from SegExplainLib.report.page_template import embedded, rendered
 from SegExplainLib.report.phrases import full_and_empty, number_meaning
 from SegExplainLib.report.rounding import (
     NARROW_SPACE,
@@ -87,17 +84,10 @@ def write_page(
 
 def page_html(attribution: Attribution, findings: Findings, *, maps: Sequence[Picture], ranking: Picture) -> str:
     """The page's text."""
-    environment = jinja2.Environment(
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    template = environment.from_string(files("SegExplainLib.report").joinpath(TEMPLATE).read_text(encoding="utf-8"))
     shown, words = as_shown(attribution), method_words(attribution.method)
     low, high = float(shown.player_values.min()), float(shown.player_values.max())
-    return template.render(
+    return rendered(
+        TEMPLATE,
         findings=findings,
         method=words,
         quantity=quantity_words(attribution.quantity).short,
@@ -107,9 +97,10 @@ def page_html(attribution: Attribution, findings: Findings, *, maps: Sequence[Pi
         cautions=[*cautions(attribution, findings), *findings.warnings],
         key_numbers=key_numbers(attribution, findings),
         maps_note=maps_note(attribution),
-        maps=[_embedded(picture) for picture in maps],
-        ranking=_embedded(ranking),
+        maps=[embedded(picture) for picture in maps],
+        ranking=embedded(ranking),
         rows=page_rows(attribution, findings),
+        can_be_evaluated=attribution.partition.n_players > 1,
         has_errors=not uses_gradients(attribution.method) or certainty_of(attribution, 1.0).has_intervals,
         has_shares=certainty_of(attribution, findings.interval_factor).has_shares,
         per_ml_scale="× the mean" if shown.unit == PERCENT else _power_of_ten(per_ml_exponent(shown)),
@@ -293,16 +284,6 @@ def _per_ml(row: PlayerRow, attribution: Attribution, exponent: int) -> str:
 def _reading(sign: int, attribution: Attribution) -> str:
     raised, lowered = sign_words(attribution)
     return {1: raised, -1: lowered}.get(sign, "not told from zero")
-
-
-def _embedded(picture: Picture) -> dict[str, Any]:
-    data = base64.b64encode(picture.path.read_bytes()).decode("ascii")
-    return {
-        "src": f"data:image/png;base64,{data}",
-        "alt": picture.alt,
-        "caption": picture.caption,
-        "width": picture.css_width,
-    }
 
 
 def _power_of_ten(exponent: int) -> str:

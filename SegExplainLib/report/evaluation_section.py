@@ -1,0 +1,109 @@
+"""What an evaluation says of one result, as a section of its report."""
+
+from dataclasses import dataclass, replace
+
+from SegExplainLib.contract import InvalidRequest
+from SegExplainLib.evaluation.scorecard import Evaluation, ResultScores
+from SegExplainLib.report.evaluation_table import MAIN_ROWS, main_table, undefined_reasons
+from SegExplainLib.report.evaluation_words import evaluation_sentences
+from SegExplainLib.report.maps import Picture
+from SegExplainLib.report.page_template import embedded, rendered
+from SegExplainLib.report.wording import listed, quantity_words, readable
+
+TEMPLATE = "evaluation.html.j2"
+
+PLACE_BEGINS, PLACE_ENDS = b"<!-- evaluation -->", b"<!-- end of evaluation -->"
+"""Around the section in a page; no name can forge them, as the page escapes every ``<``."""
+
+LEFT_TO_THE_TABLES = (
+    *("sensitivity-n-mean", "infidelity-relative", "average precision", "pointing accuracy", "effective share"),
+    *(f"{area}-{axis}-p-value" for area in ("aopc", "abpc") for axis in ("units", "volume")),
+)
+"""Main numbers that a page does without: others beside them say nearly the same, or the sentences do."""
+
+
+@dataclass(frozen=True)
+class ScoreRow:
+    """A line of the section's table, as shown; empty where there is nothing to tell.
+
+    Attributes:
+        label: Of the number.
+        is_detail: Whether it explains the number above.
+        value: Of the explanation.
+        largest_first: Of the order that only knows sizes.
+        chance: Of an explanation that knows nothing.
+    """
+
+    label: str
+    is_detail: bool
+    value: str
+    largest_first: str
+    chance: str
+
+
+def evaluation_of(result: ResultScores, evaluation: Evaluation) -> Evaluation:
+    """The same evaluation, as if ``result`` had been judged alone."""
+    return replace(evaluation, results=(result,))
+
+
+def evaluation_section(evaluation: Evaluation, result: ResultScores, *, curves: Picture, folder_name: str) -> str:
+    """HTML of the section without its heading: sentences, curves, main numbers. Every name is escaped.
+
+    Args:
+        evaluation: All of it.
+        result: One of its results.
+        curves: Of this result alone; they are put into the text.
+        folder_name: Where the whole evaluation lies.
+    """
+    alone = evaluation_of(result, evaluation)
+    return rendered(
+        TEMPLATE,
+        sentences=evaluation_sentences(alone),
+        warnings=evaluation.warnings,
+        curves=embedded(curves),
+        rows=score_rows(alone),
+        reasons=undefined_reasons(alone),
+        others=listed([other.name for other in evaluation.results if other != result]),
+        folder=folder_name,
+    )
+
+
+def score_rows(alone: Evaluation) -> list[ScoreRow]:
+    """The main numbers of an evaluation of one result that stand on a page."""
+    _, rows = main_table(alone)
+    return [
+        ScoreRow(label.strip(), label.startswith(" "), value, largest_first, chance)
+        for (_, name, _), (label, value, largest_first, chance) in zip(MAIN_ROWS, rows, strict=True)
+        if name not in LEFT_TO_THE_TABLES
+    ]
+
+
+def curves_words(evaluation: Evaluation) -> tuple[str, str]:
+    """(what the curves of one result show, for who cannot see them; how to read them)."""
+    number, target = quantity_words(evaluation.quantity).short, readable(evaluation.target)
+    alt = (
+        f"Curves of the {number} of “{target}” while units are removed one after the other, over their number on the "
+        "left and over their volume on the right; the table below tells the areas."
+    )
+    caption = (
+        "Units are removed one after the other, and the network is asked anew. The sooner the red curve falls and the "
+        "longer the blue one holds, the better the values tell what the network needs."
+    )
+    if evaluation.sticks.random:
+        caption += " An order that knows nothing runs in the grey band 95 times in 100."
+    return alt, caption
+
+
+def with_section(page: bytes, section: str) -> bytes:
+    """A report's page with the section in its place, instead of any older one; all else stays byte for byte.
+
+    Raises:
+        InvalidRequest: the page has no place for it.
+    """
+    before, begins, rest = page.partition(PLACE_BEGINS)
+    _, ends, after = rest.partition(PLACE_ENDS)
+    if not ends:
+        raise InvalidRequest(
+            "The report has no place for an evaluation: an earlier version made it.", "Run the explanation again."
+        )
+    return b"".join((before, begins, b"\n", section.encode(), b"  ", ends, after))
