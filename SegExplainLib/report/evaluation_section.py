@@ -3,8 +3,9 @@
 from dataclasses import dataclass, replace
 
 from SegExplainLib.contract import InvalidRequest
+from SegExplainLib.evaluation.metric import Metric
 from SegExplainLib.evaluation.scorecard import Evaluation, ResultScores
-from SegExplainLib.report.evaluation_table import MAIN_ROWS, main_table, undefined_reasons
+from SegExplainLib.report.evaluation_table import MAIN_ROWS, main_table
 from SegExplainLib.report.evaluation_words import evaluation_sentences
 from SegExplainLib.report.maps import Picture
 from SegExplainLib.report.page_template import embedded, rendered
@@ -56,13 +57,14 @@ def evaluation_section(evaluation: Evaluation, result: ResultScores, *, curves: 
         folder_name: Where the whole evaluation lies.
     """
     alone = evaluation_of(result, evaluation)
+    shown = [metric for metric in _main_metrics(result) if metric.name not in LEFT_TO_THE_TABLES]
     return rendered(
         TEMPLATE,
         sentences=evaluation_sentences(alone),
         warnings=evaluation.warnings,
         curves=embedded(curves),
         rows=score_rows(alone),
-        reasons=undefined_reasons(alone),
+        reasons=list(dict.fromkeys(metric.why_undefined for metric in shown if metric.why_undefined)),
         others=listed([other.name for other in evaluation.results if other != result]),
         folder=folder_name,
     )
@@ -70,11 +72,11 @@ def evaluation_section(evaluation: Evaluation, result: ResultScores, *, curves: 
 
 def score_rows(alone: Evaluation) -> list[ScoreRow]:
     """The main numbers of an evaluation of one result that stand on a page."""
-    _, rows = main_table(alone)
+    (result,), (_, rows) = alone.results, main_table(alone)
     return [
         ScoreRow(label.strip(), label.startswith(" "), value, largest_first, chance)
-        for (_, name, _), (label, value, largest_first, chance) in zip(MAIN_ROWS, rows, strict=True)
-        if name not in LEFT_TO_THE_TABLES
+        for metric, (label, value, largest_first, chance) in zip(_main_metrics(result), rows, strict=True)
+        if metric.name not in LEFT_TO_THE_TABLES
     ]
 
 
@@ -82,15 +84,15 @@ def curves_words(evaluation: Evaluation) -> tuple[str, str]:
     """(what the curves of one result show, for who cannot see them; how to read them)."""
     number, target = quantity_words(evaluation.quantity).short, readable(evaluation.target)
     alt = (
-        f"Curves of the {number} of “{target}” while units are removed one after the other, over their number on the "
-        "left and over their volume on the right; the table below tells the areas."
+        f"Curves of the {number} of “{target}” while units are removed one after the other, over their number and over "
+        "their volume; the table below tells the areas."
     )
     caption = (
         "Units are removed one after the other, and the network is asked anew. The sooner the red curve falls and the "
         "longer the blue one holds, the better the values tell what the network needs."
     )
     if evaluation.sticks.random:
-        caption += " An order that knows nothing runs in the grey band 95 times in 100."
+        caption += " The grey band holds 95 % of random orders."
     return alt, caption
 
 
@@ -107,3 +109,9 @@ def with_section(page: bytes, section: str) -> bytes:
             "The report has no place for an evaluation: an earlier version made it.", "Run the explanation again."
         )
     return b"".join((before, begins, b"\n", section.encode(), b"  ", ends, after))
+
+
+def _main_metrics(result: ResultScores) -> list[Metric]:
+    """The main numbers that were measured, in the order of `main_table`'s rows."""
+    found = {(family, metric.name): metric for family, metrics in result.metrics.items() for metric in metrics}
+    return [found[family, name] for family, name, _ in MAIN_ROWS if (family, name) in found]

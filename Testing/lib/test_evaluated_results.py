@@ -19,6 +19,7 @@ from SegExplainLib.comparison import compared
 from SegExplainLib.contract import InvalidRequest, ResultManifest
 from SegExplainLib.evaluate import evaluate
 from SegExplainLib.evaluated_results import tell_results
+from SegExplainLib.evaluation.metric import undefined
 from SegExplainLib.finished import finished_results
 from SegExplainLib.organ_map import OrganMap, read_organ_map, write_organ_map
 from SegExplainLib.pipeline import explain, revalue
@@ -201,9 +202,19 @@ def test_the_section_tells_the_sentences_shows_the_curves_and_the_main_numbers(t
         assert f"which also judged {others.pop()}" in text
 
 
-def test_what_has_no_value_is_told_with_its_reason(told):
-    cam = section_of(told[0][1])
-    assert "Without a value: The values have a scale of their own" in cam or "infidelity" not in cam
+def test_what_has_no_value_is_told_with_its_reason_once(judged, tmp_path):
+    picture = Picture(tmp_path / "p.png", "alt", "caption", 100)
+    picture.path.write_bytes(b"\x89PNG")
+    result = judged[1].results[0]
+    family = "order by value"
+    missing = [
+        undefined(metric.name, "Nobody asked.") if "percentile" in metric.name else metric
+        for metric in result.metrics[family]
+    ]
+    units = replace(result.units, metrics=result.units.metrics | {family: tuple(missing)})
+    section = evaluation_section(judged[1], replace(result, units=units), curves=picture, folder_name="f")
+    assert section.count("Without a value: Nobody asked.") == 1
+    assert section.count("<td>–</td>") == 2
 
 
 def test_names_from_outside_cannot_become_markup_nor_end_the_section(judged, tmp_path):
