@@ -11,7 +11,13 @@ from SegExplainLib.evaluation.scorecard import Evaluation, ResultScores
 from SegExplainLib.progress import Progress
 from SegExplainLib.report.evaluation import EVALUATION_CSV, EVALUATION_PNG
 from SegExplainLib.report.evaluation_curves import write_curves
-from SegExplainLib.report.evaluation_section import curves_words, evaluation_of, evaluation_section, with_section
+from SegExplainLib.report.evaluation_section import (
+    curves_words,
+    evaluation_of,
+    evaluation_section,
+    verdict,
+    with_section,
+)
 from SegExplainLib.report.evaluation_table import write_metrics_csv
 from SegExplainLib.report.evaluation_words import evaluation_sentences
 from SegExplainLib.report.maps import Picture
@@ -49,8 +55,9 @@ def evaluation_summary(evaluation: Evaluation, result: ResultScores, *, folder_n
 
     Returns:
         ``folder`` (name, of the whole evaluation), ``name`` (of the result in it), ``removal`` and ``removal_from`` (of
-        the game that judged), ``mask`` (in words), ``sentences``, and ``metrics``: family -> metric -> ``value`` (None
-        where ``why_undefined`` says so), ``standard_error``, ``interval`` (95 %), ``chance``, ``better``.
+        the game that judged), ``mask`` (in words), ``verdict`` (the shortest sentence), ``sentences``, and ``metrics``:
+        family -> metric -> ``value`` (None where ``why_undefined`` says so), ``standard_error``, ``interval`` (95 %),
+        ``chance``, ``better``.
     """
     return {
         "folder": folder_name,
@@ -58,6 +65,7 @@ def evaluation_summary(evaluation: Evaluation, result: ResultScores, *, folder_n
         "removal": evaluation.removal,
         "removal_from": evaluation.removal_from,
         "mask": evaluation.mask,
+        "verdict": verdict(result),
         "sentences": evaluation_sentences(evaluation_of(result, evaluation)),
         "metrics": {
             family: {metric.name: _without_name(metric) for metric in metrics}

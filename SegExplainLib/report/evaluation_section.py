@@ -5,8 +5,8 @@ from dataclasses import dataclass, replace
 from SegExplainLib.contract import InvalidRequest
 from SegExplainLib.evaluation.metric import Metric
 from SegExplainLib.evaluation.scorecard import Evaluation, ResultScores
-from SegExplainLib.report.evaluation_table import MAIN_ROWS, main_table
-from SegExplainLib.report.evaluation_words import evaluation_sentences
+from SegExplainLib.report.evaluation_table import BY_VALUE, MAIN_ROWS, main_table
+from SegExplainLib.report.evaluation_words import CLEAR, evaluation_sentences
 from SegExplainLib.report.maps import Picture
 from SegExplainLib.report.page_template import embedded, rendered
 from SegExplainLib.report.wording import listed, quantity_words, readable
@@ -60,6 +60,7 @@ def evaluation_section(evaluation: Evaluation, result: ResultScores, *, curves: 
     shown = [metric for metric in _main_metrics(result) if metric.name not in LEFT_TO_THE_TABLES]
     return rendered(
         TEMPLATE,
+        verdict=verdict(result),
         sentences=evaluation_sentences(alone),
         warnings=evaluation.warnings,
         curves=embedded(curves),
@@ -68,6 +69,14 @@ def evaluation_section(evaluation: Evaluation, result: ResultScores, *, curves: 
         others=listed([other.name for other in evaluation.results if other != result]),
         folder=folder_name,
     )
+
+
+def verdict(result: ResultScores) -> str:
+    """The shortest answer; chance is that of an order of units drawn at random, by removed count."""
+    p = result.metric(BY_VALUE, "abpc-units-p-value").value
+    if p is None:
+        return "Not held against chance."
+    return "More faithful than chance." if p <= CLEAR else "Not told from chance."
 
 
 def score_rows(alone: Evaluation) -> list[ScoreRow]:

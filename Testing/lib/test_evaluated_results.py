@@ -19,12 +19,12 @@ from SegExplainLib.comparison import compared
 from SegExplainLib.contract import InvalidRequest, ResultManifest
 from SegExplainLib.evaluate import evaluate
 from SegExplainLib.evaluated_results import tell_results
-from SegExplainLib.evaluation.metric import undefined
+from SegExplainLib.evaluation.metric import Metric, undefined
 from SegExplainLib.finished import finished_results
 from SegExplainLib.organ_map import OrganMap, read_organ_map, write_organ_map
 from SegExplainLib.pipeline import explain, revalue
 from SegExplainLib.progress import Progress
-from SegExplainLib.report.evaluation_section import evaluation_section, with_section
+from SegExplainLib.report.evaluation_section import evaluation_section, verdict, with_section
 from SegExplainLib.report.maps import Picture
 from SegExplainLib.report.page import page_html
 from SegExplainLib.results_folder import read_attribution
@@ -168,6 +168,7 @@ def test_the_manifest_says_who_judged_and_what_came_of_it(told):
     assert (shap["folder"], shap["name"], shap["removal"]) == ("of the evaluation", "exact", "air")
     assert shap["removal_from"] == cam["removal_from"] == "that of exact"
     assert shap["mask"] == told[1].mask
+    assert shap["verdict"] == "More faithful than chance."
     assert any("exact: more faithful than chance" in sentence for sentence in shap["sentences"])
     assert any("need not agree with anatomy" in sentence for sentence in shap["sentences"])
     assert not any("seg-grad-cam" in sentence for sentence in shap["sentences"])
@@ -215,6 +216,17 @@ def test_what_has_no_value_is_told_with_its_reason_once(judged, tmp_path):
     section = evaluation_section(judged[1], replace(result, units=units), curves=picture, folder_name="f")
     assert section.count("Without a value: Nobody asked.") == 1
     assert section.count("<td>–</td>") == 2
+
+
+@pytest.mark.parametrize(
+    ("p", "expected"), [(0.05, "More faithful"), (0.051, "Not told from chance"), (None, "Not held against chance")]
+)
+def test_the_verdict_follows_the_p_value_of_the_gap(judged, p, expected):
+    result, family, name = judged[1].results[0], "order by value", "abpc-units-p-value"
+    known = undefined(name, "No orders.") if p is None else Metric(name, p, better="lower")
+    metrics = tuple(known if metric.name == name else metric for metric in result.metrics[family])
+    units = replace(result.units, metrics=result.units.metrics | {family: metrics})
+    assert expected in verdict(replace(result, units=units))
 
 
 def test_names_from_outside_cannot_become_markup_nor_end_the_section(judged, tmp_path):
