@@ -1,4 +1,4 @@
-"""Play a game to its end: run an estimator, tell how far it is, save as it goes, then answer every other question."""
+"""Play a game to its end: run an estimator, tell how far it is, save as it goes; and answer every other question."""
 
 import math
 import time
@@ -29,11 +29,50 @@ def play(
     *,
     tallier: RegionTallier | None,
     tolerance: float,
-    out: Path,
+    out: Path | None,
     progress: Progress,
     partial: PartialResults | None = None,
 ) -> tuple[ShapleyEstimate, list[Attribution]]:
     """Runs the estimator for the request's question, and replays what it evaluated for every other question.
+
+    Args:
+        estimator: One of the pipeline's.
+        request: With its budget filled in.
+        record: As for `estimated`.
+        tallier: Likewise.
+        tolerance: Likewise.
+        out: Likewise.
+        progress: Likewise.
+        partial: Likewise.
+
+    Returns:
+        The estimate of the request's question; and all answers, that of the request first.
+    """
+    estimate = estimated(
+        estimator,
+        request,
+        record,
+        tallier=tallier,
+        tolerance=tolerance,
+        out=out,
+        progress=progress,
+        partial=partial,
+    )
+    return estimate, every_answer(estimator, request, record, estimate, progress=progress)
+
+
+def estimated(
+    estimator: Estimator,
+    request: ExplainRequest,
+    record: GameRecord,
+    *,
+    tallier: RegionTallier | None,
+    tolerance: float,
+    progress: Progress,
+    out: Path | None = None,
+    partial: PartialResults | None = None,
+) -> ShapleyEstimate:
+    """The estimator's last estimate of the request's question.
 
     The record grows as coalitions are evaluated, and is saved to ``out`` now and then and in the end, however it ends.
 
@@ -41,14 +80,11 @@ def play(
         estimator: One of the pipeline's.
         request: With its budget filled in.
         record: Of the game; may hold coalitions already, which are not asked again.
-        tolerance: At which to stop; 0 plays a replay to its end.
         tallier: Asks the network for what the record lacks; None for a replay.
-        out: Results folder.
+        tolerance: At which to stop; 0 plays a replay to its end.
         progress: Is told after each block.
+        out: Results folder; None saves nothing.
         partial: Keeps interim importances for those who watch.
-
-    Returns:
-        The estimate of the request's question; and all answers, that of the request first.
     """
     require_full(record, tallier)
     question = asked_question(request, record)
@@ -65,7 +101,7 @@ def play(
         watch.end()
     if estimate is None:
         raise InvalidRequest(f"A budget of {request.budget} gives no estimate.", "Raise --budget.")
-    return estimate, every_answer(estimator, request, record, estimate, progress=progress)
+    return estimate
 
 
 def _started(
@@ -97,7 +133,7 @@ class _Watch:
         record: GameRecord,
         question: Question,
         tallier: RegionTallier | None,
-        out: Path,
+        out: Path | None,
         progress: Progress,
         partial: PartialResults | None,
     ) -> None:
@@ -123,6 +159,8 @@ class _Watch:
     @property
     def has_news(self) -> bool:
         """Whether the table holds what is worth keeping and lies in no file yet."""
+        if self._out is None:
+            return False
         n_now = len(self._record.table)
         is_new = n_now > self._n_known or not (self._out / RECORD_NAME).exists()
         return self._tallier is not None and n_now > 1 and is_new
@@ -137,7 +175,7 @@ class _Watch:
         """After each evaluated block: tell, and save now and then."""
         begin = time.monotonic()
         if begin - self._saved > self._save_every_s:
-            self._record.save(self._out / RECORD_NAME)
+            self._save()
             self._saved = time.monotonic()
             self._save_every_s = max(SAVE_EVERY_S, 50 * (self._saved - begin))  # a large case saves less often
         self._tell()
@@ -168,6 +206,10 @@ class _Watch:
         if self._tallier is not None:
             self._tallier.cache.runner.on_batch = lambda: None
         if self.has_news:
+            self._save()
+
+    def _save(self) -> None:
+        if self._out is not None:
             self._record.save(self._out / RECORD_NAME)
 
     @property

@@ -184,8 +184,14 @@ def tallier_for(
     absent: NDArray[np.float32],
     segmenter: Segmenter,
     progress: Progress,
+    *,
+    reference: NDArray[np.bool_] | None = None,
 ) -> RegionTallier:
-    """The engine: runs the unperturbed tiles, and then whatever coalitions are asked for."""
+    """The engine: runs the unperturbed tiles, and then whatever coalitions are asked for.
+
+    ``reference``, bool (n_channels, n_voxels) over the region's voxels, stands for that of the request where it is
+    given.
+    """
     tiles = MaskedTiles(case.network_input.array, absent, partition.labels, case.region, device=segmenter.device)
     cache = TileCache(
         segmenter,
@@ -195,8 +201,8 @@ def tallier_for(
         warn=progress.warn,
         on_batch=progress.check_cancelled,
     )
-    tallier = RegionTallier(cache, case.region.mask, reference=None, is_exclusive=segmenter.is_exclusive)
-    if not request.reference:
+    tallier = RegionTallier(cache, case.region.mask, reference=reference, is_exclusive=segmenter.is_exclusive)
+    if reference is not None or not request.reference:
         return tallier
     mask = read_mask(Path(request.reference), case.ct.grid, warn=progress.warn)
     reference = tallier.own_prediction.cpu().numpy().copy()
