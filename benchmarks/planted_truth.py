@@ -29,10 +29,10 @@ EXACT_ORGANS = ("liver", "spleen", "spine")
 BUDGETS = {
     "integrated-gradients": 48,
     "xrai": 48,
-    "expected-gradients": 40,
-    "smoothgrad": 16,
-    "smoothgrad-squared": 16,
-    "vargrad": 16,
+    "expected-gradients": 100,
+    "smoothgrad": 32,
+    "smoothgrad-squared": 32,
+    "vargrad": 32,
 }
 """Gradients; Shapley methods stop at the library's own tolerance."""
 HYBRID = (

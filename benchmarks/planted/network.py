@@ -32,9 +32,9 @@ class PlantedNetwork(torch.nn.Module):
     ``driver``: every voxel of an axial slice (the last axis) is lesion where metal in that slice opens its gate, as
     streaks do; density is not asked.
 
-    On top lies a texture: a small random convolution with instance norm, bounded, far too weak to change a label.
-    Through it every voxel of the tile has some slope, as in a trained network; without it nothing but the cause would
-    have any, and each method would find it.
+    On top lies a texture: a small random network with instance norm at half the resolution, bounded, far too weak to
+    change a label. Through it every voxel of the tile has some slope, as in a trained network; without it nothing but
+    the cause would have any, and each method would find it.
 
     Args:
         truth: One of ``TRUTHS``.
@@ -65,11 +65,13 @@ class PlantedNetwork(torch.nn.Module):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             self.texture = torch.nn.Sequential(
+                torch.nn.AvgPool3d(2),
                 torch.nn.Conv3d(1, 4, 3, padding=1),
                 torch.nn.InstanceNorm3d(4),
                 torch.nn.ReLU(),
                 torch.nn.Conv3d(4, 1, 3, padding=1),
                 torch.nn.Tanh(),
+                torch.nn.Upsample(scale_factor=2),
             )
         self._set_weights()
 
