@@ -1,6 +1,6 @@
 """Which methods find a planted cause: torsos in which a known insert makes a network label something else.
 
-    python -m benchmarks.planted_truth [--cases 5] [--units organs hybrid] [--out FOLDER]
+    python -m benchmarks.planted_truth [--cases 5] [--units organs hybrid] [--methods NAME...] [--out FOLDER]
 
 For every method, removal and kind of unit: the rank of the cause among all units but what is labelled, and its share
 of the importance. Answers go to ``answers.jsonl`` as they come, the table to standard output. All methods explain the
@@ -13,6 +13,7 @@ import json
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from statistics import median
 
@@ -35,52 +36,47 @@ BUDGETS = {
     "vargrad": 32,
 }
 """Gradients; Shapley methods stop at the library's own tolerance."""
+LATE_CAM, LATE_LAYER = "seg-grad-cam, late layer", "both"
+"""Seg-Grad-CAM looks at the coarsest features by itself, where metal still has a place; here at those of the label."""
+NONE = "–"
 HYBRID = (
     *(("kernel-shap", removal) for removal in ("local-mean", "air")),
-    *((method, "local-mean") for method in GRADIENT_METHODS if method != "expected-gradients"),
+    *((method, removal) for method in ("integrated-gradients", "xrai") for removal in ("local-mean", "air")),
+    *((method, NONE) for method in (*GRADIENT_METHODS, LATE_CAM) if method not in PATH_METHODS),
 )
-NONE = "–"
 
 
 def questions(units: str) -> Iterator[tuple[str, str]]:
     """(method, removal), by removal, so that methods share what is evaluated."""
-    if units == "hybrid":
+    if units == "few":
+        yield from (("exact", removal) for removal in REMOVALS)
+    elif units == "hybrid":
         yield from HYBRID
-        return
-    for removal in REMOVALS:
-        yield from ((method, removal) for method in (*SHAPLEY_METHODS, *PATH_METHODS))
-    yield from ((method, REMOVALS[0]) for method in GRADIENT_METHODS if method not in PATH_METHODS)
+    else:
+        for removal in REMOVALS:
+            yield from ((method, removal) for method in (*SHAPLEY_METHODS, *PATH_METHODS))
+        yield from ((method, NONE) for method in (*GRADIENT_METHODS, LATE_CAM) if method not in PATH_METHODS)
 
 
-def answered(truth: str, seed: int, units: str) -> Iterator[dict]:
-    """One row for each answer about one torso."""
-    kept = EXACT_ORGANS if units == "few" else ()
-    asked = [("exact", removal) for removal in REMOVALS] if units == "few" else questions(units)
+def answered(truth: str, seed: int, units: str, *, methods: Sequence[str]) -> Iterator[dict]:
+    """One row for each answer about one torso; of some methods, or of all where none is named."""
+    asked = [(method, removal) for method, removal in questions(units) if not methods or method in methods]
     with tempfile.TemporaryDirectory() as folder:
-        case = write_case(Path(folder), truth, seed, kept_organs=kept)
+        case = write_case(Path(folder), truth, seed, kept_organs=EXACT_ORGANS if units == "few" else ())
         asker = Asker(case)
         for method, removal in asked:
             begin = time.perf_counter()
             answer = asker.answer(
-                method,
+                method.partition(",")[0],
                 value=SMOOTH[truth],
-                removal=removal,
+                removal=REMOVALS[0] if removal == NONE else removal,
                 units="organs" if units == "few" else units,
                 budget=BUDGETS.get(method, 0),
+                layer=LATE_LAYER if method == LATE_CAM else "",
             )
             found = standing(answer, cause=case.torso.cause, labelled=case.torso.labelled)
-            yield {
-                "truth": truth,
-                "seed": seed,
-                "units": units,
-                "method": method,
-                "removal": removal if method not in GRADIENT_METHODS or method in PATH_METHODS else NONE,
-                "rank": found.rank,
-                "share": found.share,
-                "credit": found.credit,
-                "n_units": found.n_units,
-                "seconds": round(time.perf_counter() - begin, 2),
-            }
+            about = {"truth": truth, "seed": seed, "units": units, "method": method, "removal": removal}
+            yield about | asdict(found) | {"seconds": round(time.perf_counter() - begin, 2)}
 
 
 def table(rows: Sequence[dict]) -> str:
@@ -109,6 +105,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cases", type=int, default=5, help="torsos for each truth")
     parser.add_argument("--units", nargs="+", choices=("few", "organs", "hybrid"), default=["few", "organs", "hybrid"])
+    parser.add_argument("--methods", nargs="*", default=[], help="all where none is named")
     parser.add_argument("--out", type=Path, default=Path("planted_truth"))
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
@@ -117,11 +114,13 @@ def main() -> None:
         for seed in range(options.cases):
             for units in options.units:
                 for truth in TRUTHS:
-                    for row in answered(truth, seed, units):
+                    for row in answered(truth, seed, units, methods=options.methods):
                         rows[units].append(row)
                         file.write(json.dumps(row) + "\n")
                         file.flush()
     for units, answers in rows.items():
+        if not answers:
+            continue
         n_units = sorted({row["n_units"] for row in answers})
         print(f"\nUnits: {units}, {n_units[0]} to {n_units[-1]} ranked\n\n{table(answers)}")
 

@@ -24,10 +24,19 @@ class Asker:
     warm: WarmState = field(default_factory=WarmState)
 
     def answer(
-        self, method: str, *, value: str, removal: str = "local-mean", units: str = "organs", budget: int = 0
+        self,
+        method: str,
+        *,
+        value: str,
+        removal: str = "local-mean",
+        units: str = "organs",
+        budget: int = 0,
+        layer: str = "",
     ) -> Attribution:
         """What the pipeline would report of the case for these fields of a request."""
-        request = replace(self.case.request, method=method, value=value, removal=removal, units=units, budget=budget)
+        request = replace(
+            self.case.request, method=method, value=value, removal=removal, units=units, budget=budget, layer=layer
+        )
         progress = Progress()
         question = prepared_question(request, progress, warm=self.warm)
         request = with_budget(request, question.partition.n_players)
