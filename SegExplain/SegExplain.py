@@ -214,6 +214,33 @@ class SegExplainLogic(ScriptedLoadableModuleLogic):
         )
         return explain(self.session(), question, callback=callback)
 
+    def evaluate(self, result, *, stability=(), trustModel=False, callback=None):
+        """Whether an explanation can be trusted: how faithful it is to the network, and how it agrees with anatomy.
+
+        Example::
+
+            trust = SegExplainLogic().evaluate(result)
+            print("\\n".join(trust.sentences))
+
+        Args:
+            result: Finished, from `explain` or a loaded folder; its results folder must still be on this computer.
+            stability: What is measured besides, each by running the explanation many times: any of ``noise``,
+                ``seeds``, ``weights``, ``removals``.
+            trustModel: Allow a model file that executes code when it is opened.
+            callback: As with `explain`.
+
+        Returns:
+            ``sentences``, ``headings`` and ``rows`` of the main numbers, why some are ``undefined``, and ``picture``, a
+            PNG file; the result keeps them as its ``trust``. With a callback, the check under way, which can
+            ``cancel()``.
+
+        Raises:
+            SegExplainError: says what was expected and found, and what to do.
+        """
+        from SegExplainGui.console import evaluate
+
+        return evaluate(self.session(), result, stability=stability, trust_model=trustModel, callback=callback)
+
 
 class SegExplainTest(ScriptedLoadableModuleTest):
     """The real flow on the demo model in this Slicer; needs a Python that has the backend (see the README)."""

@@ -14,16 +14,19 @@ from vtk import vtkCommand
 
 from SegExplainGui.machine import Machine
 from SegExplainGui.parameters import Quantity, UnitKind
-from SegExplainGui.services import ModelUse, Services, ShownResult
+from SegExplainGui.services import ModelUse, Services
+from SegExplainGui.shown_result import ShownResult
 from SegExplainGui.views.inputs import InputsView
 from SegExplainGui.views.message import MessageView
 from SegExplainGui.views.method_options import MethodOptions
+from SegExplainGui.views.progress_line import ProgressLine
 from SegExplainGui.views.region import RegionView
 from SegExplainGui.views.result import ResultView
 from SegExplainGui.views.run import RunView
 from SegExplainGui.views.segment_choice import SegmentChoice
 from SegExplainGui.views.status import StatusView
 from SegExplainGui.views.stored_data import StoredData
+from SegExplainGui.views.trust import TrustView
 
 if TYPE_CHECKING:
     from SegExplainGui.parameters import Parameters
@@ -58,10 +61,22 @@ class Panel(VTKObservationMixin):
         self._region = RegionView(ui, services, message=self.message, on_change=changed)
         self._method = MethodOptions(ui, on_change=changed)
         self._result = ResultView(ui, services, machine, message=self.message)
+        line = ProgressLine(ui, message=self.message)
+        self._trust = TrustView(
+            ui,
+            services,
+            message=self.message,
+            line=line,
+            chosen=lambda: self._result.chosen,
+            use=self._inputs.use,
+            on_change=changed,
+            on_missing=self._status.offer,
+        )
         self._run = RunView(
             ui,
             services,
             message=self.message,
+            line=line,
             on_start=self._question,
             on_result=self._on_result,
             on_change=changed,
@@ -127,6 +142,8 @@ class Panel(VTKObservationMixin):
             return self._method.reason()
         if parameters.value == Quantity.FP_RELATIVE and not (parameters.reference and parameters.reference_segment):
             return _("Relative false positives need a truth: choose its segment under Advanced.")
+        if self._trust.is_running:
+            return _("An explanation is being checked.")
         if self._services.is_busy and not self._run.is_running:
             return _("Another explanation is under way.")
         return ""
@@ -184,7 +201,7 @@ class Panel(VTKObservationMixin):
 
     def _refresh_soon(self) -> None:
         """Many changes in one go lead to one refresh."""
-        if self._parameters is not None or self._run.is_running:
+        if self._parameters is not None or self._run.is_running or self._trust.is_running:
             self._soon.start()
 
     def _refresh(self) -> None:
@@ -203,6 +220,7 @@ class Panel(VTKObservationMixin):
         self._show_units()
         self._method.refresh()
         self._result.refresh()
+        self._trust.refresh()
         self._stored.refresh()
         self._run.refresh(self.reason())
 
@@ -221,6 +239,7 @@ class Panel(VTKObservationMixin):
 
     def _on_result(self, result: ShownResult) -> None:
         self._result.show_result(result)
+        self._trust.refresh()
 
     def _on_preview(self) -> None:
         if self._parameters is not None:

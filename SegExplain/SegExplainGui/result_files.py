@@ -11,10 +11,12 @@ from SegExplainGui.run import Logics
 from SegExplainGui.scene.quantity_words import run_name
 from SegExplainGui.scene.result import Result, create_result
 from SegExplainGui.setup.app_folders import unwritable
+from SegExplainGui.shown_result import CheckedTrust
 from SegExplainLib.atomic import atomic_path
 from SegExplainLib.contract import GRADIENT_METHODS, InvalidRequest, ResultManifest, SegExplainError
 
 REPORT, UNITS, ANSWERS, VOXELS = "report.html", "players.seg.nrrd", "answers.csv", "attribution.nrrd"
+CURVES = "evaluation.png"
 
 
 def report_of(result: Result) -> Path:
@@ -24,6 +26,21 @@ def report_of(result: Result) -> Path:
         InvalidRequest: it is no longer on the disk.
     """
     return _folder_of(result) / REPORT
+
+
+def curves_of(result: Result) -> Path:
+    """The picture of the curves of a checked result.
+
+    Raises:
+        InvalidRequest: it was not checked, or the picture is no longer on the disk.
+    """
+    trust = result.trust
+    if trust is None or not trust.has_picture:
+        raise InvalidRequest(
+            _("The curves of {name} are no longer on this computer.").format(name=result.name),
+            _("They are deleted when Slicer closes unless the results were saved. Check the explanation again."),
+        )
+    return Path(trust.picture)
 
 
 def save_table(result: Result, path: Path) -> None:
@@ -121,6 +138,9 @@ def load_folder(scene: Any, folder: Path, ct: Any, logics: Logics) -> Result:
         result.remove()
         raise
     result.set_sentences(manifest.answer, folder=folder)
+    if manifest.evaluation:
+        said = manifest.evaluation.get("sentences", ())
+        result.set_trust(CheckedTrust(sentences=said, picture=str(folder / CURVES)))
     return result
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from slicer.i18n import tr as _
 
+from SegExplainGui.shown_result import ShownResult
 from SegExplainLib.contract import Event, SegExplainError
 
 if TYPE_CHECKING:
@@ -154,74 +155,8 @@ class Preview:
     warnings: Sequence[str] = ()
 
 
-@dataclass(frozen=True, kw_only=True)
-class UnitRow:
-    """One unit of an answer.
-
-    Attributes:
-        id: Label value of the unit.
-        name: For people.
-        importance: In the answer's unit of value.
-        standard_error: Of the importance; 0 where exact, nan where not known.
-        volume_ml: Of the unit.
-    """
-
-    id: int
-    name: str
-    importance: float
-    standard_error: float
-    volume_ml: float
-
-
-class ShownResult(Protocol):
-    """One run's nodes, as the panel sees them. Two of them are equal when they are of the same run."""
-
-    @property
-    def name(self) -> str:
-        """For people; unique in the scene."""
-
-    @property
-    def segmentation(self) -> Any:
-        """vtkMRMLSegmentationNode of the strongest units, for "Show 3D"; None while there is none."""
-
-    @property
-    def sentences(self) -> Sequence[str]:
-        """The answer in plain words; empty while the run goes on."""
-
-    @property
-    def has_report(self) -> bool:
-        """Whether the results folder, and so the report page, is still on the disk."""
-
-    def answers(self) -> dict[str, list[str]]:
-        """Class -> quantities that can be shown; the explained class and quantity first."""
-
-    def rows(self, cls: str, quantity: str) -> Sequence[UnitRow]:
-        """Every unit's line, in any order."""
-
-    def unit_of_value(self, cls: str, quantity: str) -> str:
-        """ "voxels", "ml", "share", "logit", or "relative" where only ratios mean something."""
-
-    def scale(self, cls: str, quantity: str) -> Any:
-        """Colours of units in an answer: ``rgb(values)``, ``is_signed`` and the ``limit`` of the strongest."""
-
-    @property
-    def noun(self) -> str:
-        """What its numbers are called, such as "importance"."""
-
-    @property
-    def has_voxel_map(self) -> bool:
-        """Whether a gradient method made it: with a number for each voxel, and nothing removed."""
-
-    @property
-    def shown(self) -> tuple[str, str] | None:
-        """Class and quantity that were shown last; None before the first `show`."""
-
-    def show(self, cls: str, quantity: str, *, top_k: int, sign: str, opacity: float) -> None:
-        """Recolours overlay, segments, table and chart. ``sign``: "both", "for" or "against"; opacity in 0..1."""
-
-    def highlight(self, unit_id: int | None) -> None:
-        """Makes one unit stand out, or none."""
-
+STABILITY = ("noise", "seeds", "weights", "removals")
+"""What can be measured of an explanation's stability; each runs it many times."""
 
 OnFailure = Callable[[Failure], None]
 
@@ -235,7 +170,7 @@ class Services(Protocol):
 
     @property
     def is_busy(self) -> bool:
-        """Whether an explanation or an installation is under way, whoever started it."""
+        """Whether an explanation, a check or an installation is under way, whoever started it."""
 
     # what is installed
 
@@ -315,7 +250,7 @@ class Services(Protocol):
         """
 
     def cancel(self) -> None:
-        """Stops what `explain` or `install` started; its ``on_end`` follows within 2 s, with kind "Cancelled"."""
+        """Stops what is under way; its ``on_end`` follows within 2 s, with kind "Cancelled"."""
 
     def results(self) -> Sequence[ShownResult]:
         """Every result in the scene, the newest first."""
@@ -337,6 +272,37 @@ class Services(Protocol):
 
     def remove(self, result: ShownResult) -> None:
         """Takes a result's nodes out of the scene."""
+
+    # whether it can be trusted
+
+    def why_unchecked(self, result: ShownResult) -> str:
+        """Why `evaluate` cannot check a result, for people; empty when it can."""
+
+    def evaluate(
+        self,
+        result: ShownResult,
+        use: ModelUse,
+        *,
+        stability: Sequence[str],
+        on_event: Callable[[Event], None],
+        on_end: Callable[[Failure | None], None],
+    ) -> object:
+        """Checks a finished result, whose ``trust`` is there when ``on_end`` tells no failure.
+
+        Args:
+            result: The network is its own, and so are CT and region.
+            use: Says whether that network's files may run programs, if it is the same one.
+            stability: What is measured of its stability besides, of ``STABILITY``.
+            on_event: Gets stages, progress and warnings.
+            on_end: Is last, also when the result vanishes or the scene closes.
+        """
+
+    def open_curves(self, result: ShownResult) -> None:
+        """Opens the picture of the curves of a checked result.
+
+        Raises:
+            SegExplainError: it is no longer on the disk.
+        """
 
     # out of the scene, and off the disk
 

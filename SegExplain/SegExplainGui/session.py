@@ -16,6 +16,7 @@ from slicer.i18n import tr as _
 import SegExplainLib
 from SegExplainGui import result_files
 from SegExplainGui.desktop import Desktop
+from SegExplainGui.evaluation_run import EvaluationRun, checkable
 from SegExplainGui.parameters import Parameters, request_fields
 from SegExplainGui.run import Logics, Run
 from SegExplainGui.scene import export
@@ -33,10 +34,12 @@ from SegExplainGui.services import (
     Preview,
     RegionSize,
 )
-from SegExplainGui.setup import dependencies, installation
+from SegExplainGui.setup import dependencies
 from SegExplainGui.setup.app_folders import cache_folders, delete_downloads, private_folder
 from SegExplainGui.setup.demo_model import demo_model
+from SegExplainGui.setup.install_run import InstallRun
 from SegExplainGui.setup.job_folders import JobFolders
+from SegExplainGui.under_way import UnderWay
 from SegExplainGui.worker.client import Process, Worker
 from SegExplainGui.worker.talk import WorkerTalk
 from SegExplainLib.contract import Command, Event, InvalidRequest, SegExplainError
@@ -75,10 +78,9 @@ class Session:
         self._python = ""
         self._folders: JobFolders | None = None
         self._run: Run | None = None
-        self._is_installing = False
-        self._wants_no_install = False
+        self._under_way = UnderWay(scene)
+        self._install: InstallRun | None = None
         self.talk = WorkerTalk(desktop, self._new_worker)
-        self._close_tag: int | None = None
 
     def close(self) -> None:
         """Ends the worker and deletes the exported images; the session can be used again."""
@@ -90,8 +92,8 @@ class Session:
 
     @property
     def is_busy(self) -> bool:
-        """Whether an explanation or an installation is under way, whoever started it."""
-        return self._is_installing or (self._run is not None and self._run.is_active)
+        """Whether an explanation, a check or an installation is under way, whoever started it."""
+        return self._under_way.is_active or (self._install is not None and self._install.is_active)
 
     # what is installed
 
@@ -99,7 +101,7 @@ class Session:
         """Takes another Python for the worker, from the next question on; empty: find one."""
         if path != self._python:
             self._python = path
-            self._stop_run(_("Another Python was chosen while an explanation was under way; it was stopped."))
+            self._under_way.stop(_("Another Python was chosen while SegExplain was at work; the work was stopped."))
             self.talk.close()
 
     def check(self, on_answer: Callable[[Installation], None], on_failure: OnFailure) -> None:
@@ -122,34 +124,15 @@ class Session:
         self, missing: Sequence[str], *, on_text: Callable[[str], None], on_end: Callable[[Failure | None], None]
     ) -> None:
         """Installs packages after asking the user."""
-        self._is_installing, self._wants_no_install = True, False
-        self.talk.soon(lambda: self._install(missing, on_text, on_end))
-
-    def _install(
-        self, missing: Sequence[str], on_text: Callable[[str], None], on_end: Callable[[Failure | None], None]
-    ) -> None:
-        failure = None
-        try:
-            self.talk.close()  # Windows cannot replace files that a worker has open
-            is_done = installation.install(
-                missing,
-                dependencies.find_python(self._python),
-                private=private_folder(self._data),
-                confirm=self._desktop.confirm,
-                say=on_text,
-                is_cancelled=lambda: self._wants_no_install,
-                stay_responsive=self._desktop.stay_responsive,
-            )
-            if not is_done:
-                failure = Failure(message=_("Nothing was installed."), kind="Cancelled")
-        except SegExplainError as error:
-            failure = Failure.of_error(error)
-        except Exception as error:  # whatever it is: an installation that never ends would lock the panel
-            LOG.exception("The installation failed.")
-            failure = Failure.of_unexpected(error)
-        finally:
-            self._is_installing = False
-        on_end(failure)
+        self._install = InstallRun(
+            *(missing, self._desktop),
+            python=self._python,
+            data=self._data,
+            end_worker=self.talk.close,
+            on_text=on_text,
+            on_end=on_end,
+        )
+        self.talk.soon(self._install.start)
 
     # the question
 
@@ -249,15 +232,8 @@ class Session:
         Raises:
             InvalidRequest: one is under way.
         """
-        if self.is_busy:
-            raise InvalidRequest(_("An explanation is under way."), _("Wait for its end, or cancel it."))
-
-        def ended(failure: Failure | None) -> None:
-            self._stop_watching()
-            on_end(failure)
-
+        self._require_rest()
         folders = self._job_folders()
-        self._watch_scene()
         run = self._run = Run(
             question,
             self.talk.queue,
@@ -267,16 +243,17 @@ class Session:
             job=folders.new_run(),
             on_event=on_event,
             on_result=on_result,
-            on_end=ended,
+            on_end=self._ending(on_end),
         )
+        self._under_way.begin(run)
         self.talk.soon(run.start)
         return run
 
     def cancel(self) -> None:
-        """Stops the run or the installation."""
-        self._wants_no_install = True
-        if self._run is not None:
-            self._run.cancel()
+        """Stops the run, the check or the installation."""
+        self._under_way.cancel()
+        if self._install is not None:
+            self._install.cancel()
 
     def results(self) -> Sequence[Result]:
         """Every result in the scene, the newest first."""
@@ -304,6 +281,46 @@ class Session:
     def remove(self, result: Result) -> None:
         """Takes a result's nodes out of the scene."""
         result.remove()
+
+    # whether it can be trusted
+
+    def why_unchecked(self, result: Result) -> str:
+        """Why a result cannot be checked, for people; empty when it can."""
+        try:
+            checkable(result)
+        except SegExplainError as error:
+            return str(error)
+        return ""
+
+    def evaluate(
+        self,
+        result: Result,
+        use: ModelUse,
+        *,
+        stability: Sequence[str],
+        on_event: Callable[[Event], None],
+        on_end: Callable[[Failure | None], None],
+    ) -> EvaluationRun:
+        """Checks a finished result; what stands in its way is told through ``on_end``.
+
+        Raises:
+            InvalidRequest: something is under way.
+        """
+        self._require_rest()
+        run = EvaluationRun(
+            *(result, self.talk.queue, self._job_folders()),
+            use=use,
+            stability=stability,
+            on_event=on_event,
+            on_end=self._ending(on_end),
+        )
+        self._under_way.begin(run)
+        self.talk.soon(run.start)
+        return run
+
+    def open_curves(self, result: Result) -> None:
+        """Opens the picture of the curves of a checked result."""
+        self._desktop.open_file(result_files.curves_of(result))
 
     # out of the scene, and off the disk
 
@@ -336,8 +353,7 @@ class Session:
 
     def delete_downloads(self) -> None:
         """Deletes it."""
-        if self.is_busy:
-            raise InvalidRequest(_("An explanation is under way."), _("Wait for its end, or cancel it."))
+        self._require_rest()
         self.close()
         delete_downloads(self._data)
 
@@ -350,29 +366,19 @@ class Session:
     def forget(self) -> None:
         """Takes back every callback given so far."""
         self.talk.forget()
-        self._stop_watching()
-        if self._run is not None:
-            self._run.abandon(None)
-            self._run = None
+        self._under_way.forget()
+        self._run = None
 
-    def _watch_scene(self) -> None:
-        """Only while a run is under way: an observer that outlives its use keeps scene and session alive for good."""
-        self._stop_watching()
-        event = slicer.vtkMRMLScene.StartCloseEvent
-        self._close_tag = self.scene.AddObserver(event, lambda *_: self._scene_closes())
+    def _require_rest(self) -> None:
+        if self.is_busy:
+            raise InvalidRequest(_("An explanation or a check is under way."), _("Wait for its end, or cancel it."))
 
-    def _stop_watching(self) -> None:
-        if self._close_tag is not None:
-            self.scene.RemoveObserver(self._close_tag)
-            self._close_tag = None
+    def _ending(self, on_end: Callable[[Failure | None], None]) -> Callable[[Failure | None], None]:
+        def ended(failure: Failure | None) -> None:
+            self._under_way.ended()
+            on_end(failure)
 
-    def _scene_closes(self) -> None:
-        self._stop_run(_("The scene was closed while an explanation was under way; it was stopped."))
-
-    def _stop_run(self, reason: str) -> None:
-        if self._run is not None:
-            self._run.abandon(Failure(message=reason, kind="Cancelled"))
-            self._run = None
+        return ended
 
     def _job_folders(self) -> JobFolders:
         if self._folders is None:

@@ -70,6 +70,7 @@ class ScriptedServices:
     is_busy: bool = False
     agrees: bool = True
     stored: str = "Packages: 3,100 MB"
+    unchecked: str = ""
 
     def names(self) -> list[str]:
         return [one.name for one in self.asked]
@@ -138,6 +139,14 @@ class ScriptedServices:
     def cancel(self) -> None:
         self.done.append(("cancel",))
 
+    def why_unchecked(self, result: Result) -> str:
+        return self.unchecked
+
+    def evaluate(self, result: Result, use: Any, *, stability: Any, on_event: Callable, on_end: Callable) -> None:
+        self.is_busy = True
+        calls = {"event": on_event, "end": self._ended(on_end)}
+        self._ask("evaluate", calls, result=result, use=use, stability=stability)
+
     def results(self) -> Sequence[Result]:
         return results_in(self.application.scene)
 
@@ -150,6 +159,7 @@ class ScriptedServices:
                 "show_preview",
                 "jump_to",
                 "open_report",
+                "open_curves",
                 "save_table",
                 "save_segmentation",
             ),

@@ -11,6 +11,8 @@ import slicer
 import slicer_desktop
 from slicer.util import arrayFromVolume
 
+from SegExplainLib.contract import InvalidRequest
+
 ROOT = Path(__file__).resolve().parents[2]
 PYTHON = os.environ.get("SEGEXPLAIN_PYTHON", "")
 pytestmark = pytest.mark.skipif(not PYTHON, reason="needs SEGEXPLAIN_PYTHON, a Python that has the backend")
@@ -338,6 +340,94 @@ def test_a_saved_folder_comes_back_as_the_same_result(a_session, a_torso, tmp_pa
     a_session.close()
     with pytest.raises(Exception, match="no longer on this computer"):
         save_folder(result, tmp_path / "late")
+
+
+@pytest.fixture
+def a_small_result(a_session, a_torso):
+    """Of the lesion, the liver and the rest: all 8 coalitions are evaluated, so that a check takes seconds."""
+    from SegExplainGui import console
+
+    segments = a_torso[1].GetSegmentation()
+    for name in set(segments.GetSegmentIDs()) - {"lesion", "liver"}:
+        segments.RemoveSegment(name)
+    return console.explain(a_session, a_question(a_torso, method="exact", budget=0), callback=None)
+
+
+def checked_until(session, result, *, until):
+    """Starts a check and polls until ``until(events, run)``; gives (run, events)."""
+    from SegExplainGui import console
+
+    events = []
+    run = console.evaluate(session, result, stability=(), trust_model=False, callback=events.append)
+    begin = time.monotonic()
+    while not until(events, run):
+        session.talk.wait(0.02)
+        assert time.monotonic() - begin < 240, [event.event for event in events]
+    return run, events
+
+
+def test_a_finished_result_is_checked_and_a_saved_scene_keeps_what_was_found(a_session, a_small_result, tmp_path):
+    from SegExplainGui import console
+    from SegExplainGui.result_files import load_folder, save_folder
+    from SegExplainGui.scene.result import results_in
+
+    result = a_small_result
+    assert a_session.why_unchecked(result) == ""
+    trust = console.evaluate(a_session, result, stability=(), trust_model=False, callback=None)
+    assert trust == result.trust
+    assert trust.headings == ["", "exact", "largest unit first", "chance"]
+    assert trust.has_picture
+    a_session.open_curves(result)
+    assert a_session._desktop.opened[-1] == Path(trust.picture)
+    again = console.evaluate(a_session, result, stability=(), trust_model=False, callback=None)
+    assert (again.sentences, again.rows) == (trust.sentences, trust.rows)
+    assert again.picture != trust.picture, "a finished check stays as it is"
+    trust = result.trust
+
+    save_folder(result, tmp_path / "saved")
+    loaded = load_folder(a_session.scene, tmp_path / "saved", result.ct, a_session.logics)
+    assert loaded.trust.sentences == trust.sentences
+    assert loaded.trust.has_picture
+    elsewhere = console.evaluate(a_session, loaded, stability=(), trust_model=False, callback=None)
+    assert (elsewhere.sentences, elsewhere.rows) == (trust.sentences, trust.rows)
+    assert not list((tmp_path / "saved").glob("evaluation-*"))
+    loaded.remove()
+
+    scene = a_session.scene
+    scene.SetRootDirectory(str(tmp_path))
+    assert scene.WriteToMRB(str(tmp_path / "scene.mrb"))
+    a_session.close()
+    scene.Clear(False)
+    assert scene.ReadFromMRB(str(tmp_path / "scene.mrb"), True)
+    (kept,) = results_in(scene)
+    assert kept.trust == trust
+    assert not kept.trust.has_picture
+    assert "no longer on this computer" in a_session.why_unchecked(kept)
+    with pytest.raises(InvalidRequest, match="no longer on this computer"):
+        console.evaluate(a_session, kept, stability=(), trust_model=False, callback=None)
+    with pytest.raises(InvalidRequest, match="no longer on this computer"):
+        a_session.open_curves(kept)
+
+
+def test_a_check_can_be_cancelled_and_another_begins_where_it_ended(a_session, a_small_result):
+    from SegExplainGui import console
+
+    with pytest.raises(InvalidRequest, match="Did you mean: noise"):
+        console.evaluate(a_session, a_small_result, stability=["noises"], trust_model=False, callback=None)
+    run, _events = checked_until(a_session, a_small_result, until=lambda events, _run: len(events) > 2)
+    assert a_session.is_busy
+    with pytest.raises(InvalidRequest, match="under way"):
+        a_session.evaluate(a_small_result, None, stability=(), on_event=print, on_end=print)
+    begin = time.monotonic()
+    a_session.cancel()
+    while run.is_active:
+        a_session.talk.wait(0.02)
+    assert time.monotonic() - begin < 4
+    assert run.failure.kind == "Cancelled"
+    assert a_small_result.trust is None
+    run, _events = checked_until(a_session, a_small_result, until=has_ended)
+    assert run.failure is None
+    assert a_small_result.trust.sentences
 
 
 def test_the_scene_comes_back_from_a_file_with_its_answers(a_session, a_torso, tmp_path):

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ from slicer.i18n import tr as _
 
 from SegExplainGui.scene import importance_map, unit_segments, unit_table
 from SegExplainGui.scene.colour_scale import ColourScale
-from SegExplainGui.scene.ct_grid import ct_grid, moved, to_world
+from SegExplainGui.scene.ct_grid import ct_grid
 from SegExplainGui.scene.quantity_words import is_relative, is_signed, map_title, noun_of
 from SegExplainGui.scene.result_nodes import (
     NAME,
@@ -27,13 +27,13 @@ from SegExplainGui.scene.result_nodes import (
 )
 from SegExplainGui.scene.stored_answers import store_answers, stored_answers
 from SegExplainGui.scene.unit_answers import Answer, UnitAnswers, read_unit_answers
-from SegExplainGui.scene.unit_labels import axes_of, inner_voxel, read_unit_labels, set_voxels, voxels_of
+from SegExplainGui.scene.unit_labels import centre_of_unit, read_unit_labels, set_voxels, voxels_of
 from SegExplainGui.scene.voxel_map import read_voxel_map, show_voxels
-from SegExplainGui.services import UnitRow
+from SegExplainGui.shown_result import CheckedTrust, UnitRow
 from SegExplainLib.contract import InvalidRequest
 
-_SHOWN, _SENTENCES, _FOLDER, _HIGHLIGHTED, _INTERIM, _METHOD = (
-    f"SegExplain.{what}" for what in ("Shown", "Sentences", "Folder", "Highlighted", "Interim", "Method")
+_SHOWN, _SENTENCES, _FOLDER, _HIGHLIGHTED, _INTERIM, _METHOD, _TRUST = (
+    f"SegExplain.{what}" for what in ("Shown", "Sentences", "Folder", "Highlighted", "Interim", "Method", "Trust")
 )
 
 
@@ -189,6 +189,17 @@ class Result:
         """Whether the report page is still on the disk."""
         return self.folder is not None and (self.folder / "report.html").is_file()
 
+    def set_trust(self, trust: CheckedTrust) -> None:
+        """Keeps what came of checking it, in place of an earlier check."""
+        self._require_scene()
+        self.head.SetAttribute(_TRUST, json.dumps(asdict(trust)))
+
+    @property
+    def trust(self) -> CheckedTrust | None:
+        """What came of checking it; None while nobody has."""
+        kept = self.head.GetAttribute(_TRUST)
+        return CheckedTrust.of(json.loads(kept)) if kept else None
+
     def questions(self) -> list[tuple[str, str, str]]:
         """Class, quantity and unit of value of each answer; the explained one first."""
         return [(answer.target, answer.quantity, answer.unit) for answer in self._units().answers]
@@ -301,15 +312,7 @@ class Result:
         """
         self._require_scene()
         self._place_of(unit_id)
-        labels = required_node(self.head, "labels")
-        ijk_to_world = to_world(labels) @ axes_of(labels)
-        ijk = inner_voxel(voxels_of(labels), unit_id, ijk_to_world[:3, :3])
-        if ijk is None:
-            raise InvalidRequest(
-                _("The unit {number} is so small that no voxel of the CT belongs to it.").format(number=unit_id),
-                _("It cannot be shown; its importance is in the table."),
-            )
-        return moved(ijk[np.newaxis], ijk_to_world)[0]
+        return centre_of_unit(required_node(self.head, "labels"), unit_id)
 
     def remove(self) -> None:
         """Takes this run's nodes and folder out of the scene; nothing of the user's."""

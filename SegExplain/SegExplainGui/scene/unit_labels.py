@@ -11,7 +11,7 @@ from slicer.i18n import tr as _
 from vtk import vtkImageData, vtkMatrix4x4
 from vtk.util.numpy_support import get_vtk_array_type, numpy_to_vtk, vtk_to_numpy
 
-from SegExplainGui.scene.ct_grid import CtGrid, as_array, as_matrix
+from SegExplainGui.scene.ct_grid import CtGrid, as_array, as_matrix, moved, to_world
 from SegExplainLib.contract import GeometryMismatch, InvalidRequest
 
 MOST_UNITS = 65535
@@ -109,6 +109,22 @@ def set_voxels(node: Any, array: NDArray, ijk_to_ras: NDArray) -> None:
     node.SetIJKToRASMatrix(as_matrix(ijk_to_ras))
     node.SetAndObserveImageData(image)
     node.EndModify(was_modifying)
+
+
+def centre_of_unit(labels_volume: Any, unit_id: int) -> NDArray[np.float64]:
+    """(3,) the world's RAS in mm of the unit's voxel that is nearest to its centroid.
+
+    Raises:
+        InvalidRequest: the unit is so small that no voxel of the CT belongs to it.
+    """
+    ijk_to_world = to_world(labels_volume) @ axes_of(labels_volume)
+    ijk = inner_voxel(voxels_of(labels_volume), unit_id, ijk_to_world[:3, :3])
+    if ijk is None:
+        raise InvalidRequest(
+            _("The unit {number} is so small that no voxel of the CT belongs to it.").format(number=unit_id),
+            _("It cannot be shown; its importance is in the table."),
+        )
+    return moved(ijk[np.newaxis], ijk_to_world)[0]
 
 
 def inner_voxel(labels: NDArray, unit_id: int, axes_mm: NDArray) -> NDArray[np.int64] | None:

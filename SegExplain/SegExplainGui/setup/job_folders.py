@@ -4,6 +4,8 @@ The images are a patient's. What a Slicer that crashed has left behind is delete
 holds a lock on a file in its folder, which the operating system takes back with the process.
 """
 
+import hashlib
+import itertools
 import shutil
 import sys
 from pathlib import Path
@@ -12,6 +14,7 @@ from typing import IO
 from SegExplainGui.setup.app_folders import JOBS, data_folder, new_job_folder
 
 LOCK_NAME = "in-use.lock"
+EVALUATION_DONE = "evaluation.json"  # written last
 
 
 class JobFolders:
@@ -37,6 +40,20 @@ class JobFolders:
         """The path of the next run's folder, which is not made yet."""
         self._n_runs += 1
         return self.root / f"run-{self._n_runs:03d}"
+
+    def evaluation_of(self, results: Path) -> Path:
+        """The folder in which the next evaluation of a results folder goes on, or begins; a finished one stays.
+
+        It lies beside results of this session's own, and away from results that the user keeps.
+        """
+        place = results.parent if results.is_relative_to(self.root) else self._place_of(results)
+        folders = (place / f"evaluation-{number:03d}" for number in itertools.count(1))
+        return next(folder for folder in folders if not (folder / EVALUATION_DONE).exists())
+
+    def _place_of(self, results: Path) -> Path:
+        """For results elsewhere; others that take their place get another."""
+        changed_ns = (results / "manifest.json").stat().st_mtime_ns
+        return self.root / f"of-{hashlib.sha256(f'{results} {changed_ns}'.encode()).hexdigest()[:16]}"
 
     def delete(self) -> None:
         """Deletes it all."""

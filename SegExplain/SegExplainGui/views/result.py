@@ -6,7 +6,8 @@ from slicer.i18n import tr as _
 
 from SegExplainGui.machine import Machine
 from SegExplainGui.parameters import Quantity
-from SegExplainGui.services import Services, ShownResult
+from SegExplainGui.services import Services
+from SegExplainGui.shown_result import ShownResult
 from SegExplainGui.views.combo_box import fill
 from SegExplainGui.views.message import MessageView
 from SegExplainGui.views.result_export import ResultExport

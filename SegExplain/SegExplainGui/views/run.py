@@ -1,19 +1,18 @@
-"""The Explain button and what it started: stage, share done, time left, error; and the way to stop it."""
+"""The Explain button, the run that it started, and the way to stop it."""
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from slicer.i18n import tr as _
 
-from SegExplainGui.services import PREVIEW, Failure, ModelUse, Services, ShownResult
+from SegExplainGui.services import PREVIEW, Failure, ModelUse, Services
+from SegExplainGui.shown_result import ShownResult
 from SegExplainGui.views.message import MessageView
-from SegExplainGui.views.wording import duration, stage_words
+from SegExplainGui.views.progress_line import ProgressLine
 from SegExplainLib.contract import Event
 
 if TYPE_CHECKING:
     from SegExplainGui.parameters import Parameters
-
-BAR_STEPS = 1000
 
 
 class RunView:
@@ -29,6 +28,7 @@ class RunView:
         services: Services,
         *,
         message: MessageView,
+        line: ProgressLine,
         on_start: Callable[[], tuple["Parameters", ModelUse] | None],
         on_result: Callable[[ShownResult], None],
         on_change: Callable[[], None],
@@ -36,11 +36,10 @@ class RunView:
         on_preview: Callable[[], None],
     ) -> None:
         self.is_running = False
-        self._ui, self._services, self._message = ui, services, message
+        self._ui, self._services, self._message, self._line = ui, services, message, line
         self._on_start, self._on_result, self._on_change = on_start, on_result, on_change
         self._on_missing, self._on_preview = on_missing, on_preview
-        self._has_result, self._has_preview = False, False
-        self._stage = ""
+        self._has_result = False
         ui.explainButton.connect("clicked()", self._on_click)
 
     def refresh(self, reason: str) -> None:
@@ -53,7 +52,7 @@ class RunView:
     def _on_click(self) -> None:
         if self.is_running:
             self._ui.explainButton.enabled = False
-            self._say(_("Stopping..."))
+            self._line.say(_("Stopping..."))
             with self._message.telling():
                 self._services.cancel()
             return
@@ -66,45 +65,25 @@ class RunView:
             self._services.explain(
                 parameters, use, on_event=self._on_event, on_result=self._on_answer, on_end=self._on_end
             )
-            self._has_result, self._has_preview = False, False
+            self._has_result = False
+            self._line.begin()
             self._show_running(True)
-            self._on_event(Event(event="stage", stage="start"))
             self._on_change()
 
     def _on_event(self, event: Event) -> None:
-        if event.event == "warning":
-            self._message.add_note(event.message)
-        elif event.event == "stage":
-            self._stage = event.stage
-            self._ui.progressBar.setRange(0, 0)
-            self._say(stage_words(event.stage))
-        elif event.event == "partial" and event.message == PREVIEW:
-            self._has_preview = True
+        if event.event == "partial" and event.message == PREVIEW:
+            if not self._has_result:
+                self._line.note = _("Shown meanwhile: a Seg-Grad-CAM preview, which is not the answer.")
             self._on_preview()
-        elif event.event == "progress" and event.total > 0:
-            self._ui.progressBar.setRange(0, BAR_STEPS)
-            self._ui.progressBar.value = round(BAR_STEPS * min(event.done, event.total) / event.total)
-            self._say(self._progress_words(event))
-
-    def _progress_words(self, event: Event) -> str:
-        parts = [stage_words(event.stage or self._stage)]
-        if event.left_s is not None:
-            parts.append(_("{time} left").format(time=duration(event.left_s)))
-        if event.error is not None:
-            parts.append(_("error {error} %").format(error=f"{100 * event.error:.2g}"))
-        return ", ".join(parts)
-
-    def _say(self, text: str) -> None:
-        """Also what the views show, as long as it is not the answer."""
-        is_preview = self._has_preview and not self._has_result
-        note = _("Shown meanwhile: a Seg-Grad-CAM preview, which is not the answer.")
-        self._ui.progressLabel.text = f"{text}\n{note}" if is_preview else text
+        else:
+            self._line.heard(event)
 
     def _on_answer(self, result: ShownResult) -> None:
-        self._has_result = True
+        self._has_result, self._line.note = True, ""
         self._on_result(result)
 
     def _on_end(self, failure: Failure | None) -> None:
+        self._line.end()
         self._show_running(False)
         if failure is not None and failure.kind == "Cancelled":
             is_kept = self._has_result and bool(self._services.results())
@@ -125,5 +104,3 @@ class RunView:
             if is_running
             else _("Starts the explanation; Slicer stays usable meanwhile")
         )
-        ui.progressBar.setVisible(is_running)
-        ui.progressLabel.setVisible(is_running)

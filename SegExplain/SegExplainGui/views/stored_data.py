@@ -7,7 +7,8 @@ import qt
 from slicer.i18n import tr as _
 
 from SegExplainGui.machine import Machine
-from SegExplainGui.services import Services, ShownResult
+from SegExplainGui.services import Services
+from SegExplainGui.shown_result import ShownResult
 from SegExplainGui.views.message import MessageView
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from typing import Any
 import qt
 from slicer.i18n import tr as _
 
-from SegExplainGui.services import UnitRow
+from SegExplainGui.shown_result import UnitRow
 from SegExplainGui.views.wording import value_unit_words
 
 SWATCH_PX = 12

@@ -56,7 +56,11 @@ def stage_words(stage: str) -> str:
         "run unperturbed tiles": _("Running the network on the unchanged CT"),
         "remove units": _("Preparing the baseline"),
         "show preview": _("Preparing a preview"),
+        "load libraries": _("Starting"),
+        "read results": _("Reading the results"),
+        "compare with the mask": _("Comparing the map with the label"),
         "evaluate coalitions": _("Trying combinations of units"),
+        "evaluate voxels": _("Trying combinations of voxels"),
         "take gradients": _("Following the network back"),
         "write results": _("Writing the results"),
     }
