@@ -226,12 +226,23 @@ def evaluate(
             f"{', '.join(SINGLE_REMOVALS)}. Default: as in the first result that removes units."
         ),
     ] = "",
-    budget: Annotated[int, typer.Option(help="Most new coalitions to evaluate; 0: automatic.", min=0)] = 0,
+    budget: Annotated[int, typer.Option(help="Most new coalitions of units to evaluate; 0: automatic.", min=0)] = 0,
+    voxel_steps: Annotated[
+        int, typer.Option(help="Steps of the curves over voxels, where a result tells voxels apart; 0: none.", min=0)
+    ] = 40,
+    stability: Annotated[
+        str,
+        typer.Option(
+            help="Run each result's method again: all, none, or of noise, seeds, weights, removals with commas between."
+        ),
+    ] = "none",
+    repeats: Annotated[int, typer.Option(help="Runs under noise, and with other seeds.", min=1)] = 3,
+    noise_hu: Annotated[float, typer.Option(help="Bound of the noise in HU, either way.", min=0)] = 20.0,
     seed: Annotated[int, typer.Option(help="Of every random choice.", min=0)] = 0,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N; default: as in the results.")] = "",
     trust_model: Trust = False,
 ) -> None:
-    """Say how far results can be trusted: deletion curves, random orders, random subsets, agreement with a mask."""
+    """Say how far results can be trusted: faithfulness, agreement with a mask, stability."""
     first = results[0].resolve()
     out = out or first.with_name(f"{first.name}-evaluation")
     with _told() as progress:
@@ -243,11 +254,15 @@ def evaluate(
             mask=mask,
             removal=removal,
             budget=budget,
+            voxel_steps=voxel_steps,
+            stability=_kinds(stability),
+            n_repeats=repeats,
+            noise_hu=noise_hu,
             seed=seed,
             device=device,
             trust_model=trust_model,
             progress=progress,
-            on_plan=lambda plan: Console(stderr=True).print(escape(plan.words), soft_wrap=True),
+            on_plan=lambda words: Console(stderr=True).print(escape(words), soft_wrap=True),
         )
     from SegExplainLib.report.evaluation_table import main_table, undefined_reasons
     from SegExplainLib.report.evaluation_words import evaluation_sentences
@@ -264,6 +279,15 @@ def evaluate(
     for sentence in evaluation_sentences(evaluation):
         console.print(f"- {escape(sentence)}")
     console.print(f"\nWritten: [bold]{escape(str(out))}[/]", soft_wrap=True)
+
+
+def _kinds(stability: str) -> tuple[str, ...]:
+    """Kinds of re-runs from their names with commas between."""
+    from SegExplainLib.stability_plan import KINDS
+
+    if stability in ("", "none"):
+        return ()
+    return KINDS if stability == "all" else tuple(name.strip() for name in stability.split(","))
 
 
 @app.command()

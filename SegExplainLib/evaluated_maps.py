@@ -11,24 +11,31 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from SegExplainLib.contract import InvalidRequest
-from SegExplainLib.evaluation.map_scores import MapScores, map_scores
+from SegExplainLib.case import PreparedCase
+from SegExplainLib.contract import InvalidRequest, SegExplainError
+from SegExplainLib.evaluation.map_scores import MapScores, Regions, map_scores
 from SegExplainLib.evaluation.mass import SHELL_MM, spread_evenly
 from SegExplainLib.finished import FinishedResult
+from SegExplainLib.gradients.oversegmentation import SIZES_MM, oversegmentations
+from SegExplainLib.organ_map import organ_map_on, read_organ_map
+from SegExplainLib.players.organs import organ_players
 from SegExplainLib.players.partition import PlayerPartition, partition_from_ids
 from SegExplainLib.progress import Progress
 from SegExplainLib.volume import Volume, resampled_nearest
 from SegExplainLib.volume_io import read_mask
 
+SEGMENT_MM = SIZES_MM[0]
+"""The smallest of XRAI's: what is to be named by segments may be small."""
+
 
 def judged_maps(
-    results: Sequence[FinishedResult], ct: Volume, *, mask: str, progress: Progress
+    results: Sequence[FinishedResult], case: PreparedCase, *, mask: str, progress: Progress
 ) -> tuple[list[MapScores], str]:
-    """What mask and units say of each map, and what the mask is, in words.
+    """What mask, units and the CT's own segments say of each map, and what the mask is, in words.
 
     Args:
         results: On one CT and one choice of units.
-        ct: As read.
+        case: Of their question.
         mask: File; empty takes the predicted target in the region.
         progress: Is told warnings, and asked whether to stop.
 
@@ -37,19 +44,51 @@ def judged_maps(
         GeometryMismatch: mask or map lie elsewhere than the CT.
         Cancelled: somebody asked to stop.
     """
+    ct = case.ct
     inside, words = _mask_on(ct, results[0], mask, progress)
     labels = results[0].native_labels(ct)
     box = _box_around(labels > 0, margin_voxels=np.ceil(SHELL_MM / ct.grid.spacing_kji_mm).astype(int) + 1)
     units, numbers = _native_units(Volume(labels, ct.grid), results[0].attribution.partition, box)
-    cut_mask = Volume(inside[box], units.grid)
+    progress.check_cancelled()
+    regions = Regions(
+        units,
+        _organs(results[0], ct, units, box, progress),
+        _segments(results[0], case, units),
+        Volume(inside[box], units.grid),
+    )
     scores = []
     for result in results:
         progress.check_cancelled()
         shown = Volume(result.shown_map(ct, progress=progress)[box], units.grid)
         values = result.attribution.player_values[numbers]
-        mass_map = shown if result.request.uses_gradients else spread_evenly(values, units)
-        scores.append(map_scores(shown, mass_map=mass_map, unit_values=values, units=units, mask=cut_mask))
+        mass_map = shown if result.tells_voxels_apart else spread_evenly(values, units)
+        scores.append(map_scores(shown, regions, mass_map=mass_map, unit_values=values))
     return scores, words
+
+
+def _segments(result: FinishedResult, case: PreparedCase, units: PlayerPartition) -> NDArray[np.int32]:
+    """The CT's own segments on the units' grid: made where the network sees it, as XRAI's are."""
+    partition = result.attribution.partition
+    (segments,) = oversegmentations(
+        case.network_input.array, within=partition.labels > 0, grid=partition.grid, sizes_mm=(SEGMENT_MM,)
+    )
+    return np.where(units.labels > 0, resampled_nearest(Volume(segments, partition.grid), units.grid), 0)
+
+
+def _organs(
+    result: FinishedResult, ct: Volume, units: PlayerPartition, box: tuple[slice, ...], progress: Progress
+) -> PlayerPartition | None:
+    """The organs of the request's own map within the units; None where they are the units, or there is no map."""
+    if result.request.units == "organs" or not result.request.organs:
+        return None
+    try:
+        organ_map = read_organ_map(Path(result.request.organs), warn=progress.warn)
+        ids = organ_map_on(organ_map, ct.grid, warn=progress.warn)[box]
+        inside = units.labels > 0
+        return organ_players(ids, organ_map.names, within=inside, body=inside, grid=units.grid)
+    except SegExplainError as error:
+        progress.warn(f"Mass by organ is left out. {error}")
+        return None
 
 
 def _mask_on(ct: Volume, result: FinishedResult, mask: str, progress: Progress) -> tuple[NDArray[np.bool_], str]:

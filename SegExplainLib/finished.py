@@ -25,7 +25,7 @@ from SegExplainLib.progress import Progress
 from SegExplainLib.report.methods import method_words
 from SegExplainLib.report.tables import PLAYERS_CSV
 from SegExplainLib.results_folder import ATTRIBUTION_NAME, read_attribution
-from SegExplainLib.volume import Volume
+from SegExplainLib.volume import Volume, resampled_linear
 
 READ_FILES = (PLAYERS_CSV, ATTRIBUTION_NAME, RECORD_NAME)
 SAME_GAME = ("the CT", "the model", "the model's settings", "the tiles", "the reference")
@@ -75,12 +75,32 @@ class FinishedResult:
             GeometryMismatch: it lies on another grid than the CT.
             InvalidRequest: the file cannot be read.
         """
-        if not self.request.uses_gradients:
+        if not self.tells_voxels_apart:
             return painted_natively(self.attribution, ct.grid)
         shown = read_scalar_image(self.folder / ATTRIBUTION_NAME, warn=progress.warn)
         if not shown.grid.is_same_as(ct.grid):
             raise GeometryMismatch(f"{self.folder / ATTRIBUTION_NAME} does not lie on the CT's grid.", "Explain again.")
         return shown.array.astype(np.float32, copy=False)
+
+    @property
+    def tells_voxels_apart(self) -> bool:
+        """Whether there is a voxel map, not one value for each unit."""
+        return self.request.uses_gradients
+
+    def voxel_amounts(self, shown: Volume) -> NDArray[np.float32]:
+        """float32 (k, j, i) on the network's grid: values that add up over voxels; 0 outside the units.
+
+        A voxel map as it is shown, brought back to the network's grid by linear interpolation; without one each unit's
+        value shared out evenly among its voxels.
+
+        Args:
+            shown: As of `shown_map`, on the CT's grid.
+        """
+        partition = self.attribution.partition
+        if not self.tells_voxels_apart:
+            n_voxels = partition.volumes_ml / partition.grid.voxel_volume_ml
+            return partition.painted(self.attribution.player_values / n_voxels)
+        return np.where(partition.labels > 0, resampled_linear(shown, partition.grid), np.float32(0))
 
     def native_labels(self, ct: Volume) -> NDArray[np.int32]:
         """int32 (k, j, i) on the CT's grid: player number + 1, 0 elsewhere."""

@@ -4,8 +4,10 @@ Evaluated coalitions are kept as tallies for every class, so that another class 
 interrupted, asks the network for nothing that it has answered before.
 """
 
+import copy
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Self
 
 import numpy as np
 import torch
@@ -95,6 +97,12 @@ class RegionTallier:
         self._is_exclusive = is_exclusive
         self.own_prediction = predicted_mask(self._at_voxels(cache.full_logits), is_exclusive=is_exclusive)
         self.reference = self.own_prediction if reference is None else torch.from_numpy(reference).to(device)
+
+    def for_players(self, labels: NDArray) -> Self:
+        """The same region, removal and reference for other players: 0 context, player p has label p + 1 (k, j, i)."""
+        other = copy.copy(self)
+        other.cache = self.cache.for_players(labels)
+        return other
 
     def announce(self, coalitions: NDArray[np.bool_]) -> None:
         """Tells the cache what will be asked."""

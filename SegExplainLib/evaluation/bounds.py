@@ -63,9 +63,10 @@ def aopc_bounds(
     volumes_ml: ArrayLike,
     axis: Axis,
     beam_width: int = BEAM_WIDTH,
+    most_exact: int = MOST_EXACT_UNITS,
     known_orders: Sequence[Sequence[int]] = (),
 ) -> AreaBounds:
-    """Bounds of the area over the curve: exact up to 12 units, by beam search above.
+    """Bounds of the area over the curve: exact up to ``most_exact`` units, by beam search above.
 
     Cost: `most_evaluations` at most, less what a `RememberedGame` knows.
 
@@ -74,6 +75,7 @@ def aopc_bounds(
         volumes_ml: (n_units,), positive.
         axis: Of the area.
         beam_width: Sets that are followed from each step to the next, for either bound.
+        most_exact: Units up to which every coalition is asked for.
         known_orders: Orders that the bounds must hold, such as the explanation's own and its reverse: what the beam
             did not find. Of no effect on exact bounds.
 
@@ -85,7 +87,7 @@ def aopc_bounds(
         raise InvalidRequest(f"A beam follows 1 set or more, got {beam_width}.")
     memory = remembered(game)
     known_before = memory.n_evaluations
-    is_exact = game.n_players <= MOST_EXACT_UNITS
+    is_exact = game.n_players <= most_exact
     steps = StepAreas(memory, volumes / volumes.sum(), axis)
     orders = _exact_orders(steps) if is_exact else _beam_orders(steps, beam_width=beam_width)
     candidates = [*orders, *(tuple(int(unit) for unit in order) for order in known_orders)]
@@ -118,9 +120,9 @@ def naopc(curve: UnitCurve, bounds: AreaBounds) -> Metric:
     return Metric(name, (aopc(curve, axis=bounds.axis) - bounds.lower) / width)
 
 
-def most_evaluations(n_units: int, *, beam_width: int = BEAM_WIDTH) -> int:
+def most_evaluations(n_units: int, *, beam_width: int = BEAM_WIDTH, most_exact: int = MOST_EXACT_UNITS) -> int:
     """Evaluations that `aopc_bounds` asks for at most, without those of ``known_orders``."""
-    if n_units <= MOST_EXACT_UNITS:
+    if n_units <= most_exact:
         return 2**n_units
     beams = (min(2 * beam_width * (n_units - size + 1), math.comb(n_units, size)) for size in range(1, n_units))
     return 2 + sum(beams)

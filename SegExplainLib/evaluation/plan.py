@@ -23,6 +23,7 @@ class Plan:
         n_orders: Random orders of the units.
         n_subsets: Random subsets of each size, and of mixed sizes.
         beam_width: Of the search for the bounds of the area; 0 for no bounds, any other number where they are exact.
+        most_exact: Units up to which bounds are exact: 0 where the budget does not hold every coalition.
         n_new_most: New coalitions at most.
         why_no_orders: A sentence, where there are none.
         why_no_subsets: Likewise.
@@ -34,6 +35,7 @@ class Plan:
     n_orders: int
     n_subsets: int
     beam_width: int
+    most_exact: int
     n_new_most: int
     why_no_orders: str = ""
     why_no_subsets: str = ""
@@ -68,18 +70,20 @@ def planned(*, n_units: int, n_curves: int, n_unknown: int, budget: int = 0) -> 
     def cost(rung: tuple[int, int, int]) -> int:
         orders, subsets, beam = rung
         more = orders * 2 * (n_units - 1) + subsets * (len(subset_sizes(n_units)) + 1)
-        return min(n_unknown, n_curves + more + (_bounds_cost(n_units, beam) if beam else 0))
+        return min(n_unknown, n_curves + more + (bounds_cost(beam) if beam else 0))
+
+    def bounds_cost(beam: int) -> int:
+        most = most_evaluations(n_units, beam_width=beam, most_exact=most_exact)
+        return most if n_units <= most_exact else len(AXES) * most  # exact bounds on both axes share their coalitions
 
     chosen = budget or max(n_curves, LEAST_AUTOMATIC, min(cost(WISHED), 2 * n_units + 2048))
+    most_exact = MOST_EXACT_UNITS if n_unknown <= chosen else 0  # exact bounds need every coalition
     if n_curves > chosen:
         raise InvalidRequest(
             f"The deletion curves alone need {n_curves} new coalitions; the budget is {chosen}.",
             "Raise --budget, or evaluate fewer results.",
         )
-    # Exact bounds need every coalition; a budget below that is for orders and subsets.
-    is_beyond = n_units <= MOST_EXACT_UNITS and n_unknown > chosen
-    rungs = [(orders, subsets, 0 if is_beyond else beam) for orders, subsets, beam in LADDER]
-    rung = [rung for rung in rungs if cost(rung) <= chosen][-1]
+    rung = [rung for rung in LADDER if cost(rung) <= chosen][-1]
     left = chosen - cost(rung)
 
     def why_none(what: str, wanted: int) -> str:
@@ -89,10 +93,11 @@ def planned(*, n_units: int, n_curves: int, n_unknown: int, budget: int = 0) -> 
         chosen,
         n_curves,
         *rung,
+        most_exact=most_exact,
         n_new_most=cost(rung),
         why_no_orders="" if rung[0] else why_none(f"{LADDER[1][0]} random orders", cost(LADDER[1]) - n_curves),
         why_no_subsets="" if rung[1] else why_none("Orders and subsets", cost(WISHED) - n_curves),
-        why_no_bounds="" if rung[2] else why_none("The bounds of the area", min(n_unknown, _bounds_cost(n_units, 1))),
+        why_no_bounds="" if rung[2] else why_none("The bounds of the area", min(n_unknown, bounds_cost(1))),
     )
 
 
@@ -100,9 +105,3 @@ def subset_sizes(n_units: int) -> tuple[int, ...]:
     """Sizes of the subsets that are removed: one unit, and a quarter, half and three quarters of them."""
     quarters = (1, n_units // 4, n_units // 2, 3 * n_units // 4)
     return tuple(sorted({size for size in quarters if 1 <= size < n_units}))
-
-
-def _bounds_cost(n_units: int, beam_width: int) -> int:
-    """Evaluations behind the bounds on both axes; exact ones share them."""
-    most = most_evaluations(n_units, beam_width=beam_width)
-    return most if n_units <= MOST_EXACT_UNITS else len(AXES) * most

@@ -107,7 +107,12 @@ def yardsticks(
         known = [tuple(way.tolist()) for order in orders for way in (order, order[::-1])]
         for axis in AXES:
             bounds[axis] = aopc_bounds(
-                game, volumes_ml=volumes_ml, axis=axis, beam_width=plan.beam_width, known_orders=known
+                game,
+                volumes_ml=volumes_ml,
+                axis=axis,
+                beam_width=plan.beam_width,
+                most_exact=plan.most_exact,
+                known_orders=known,
             )
     volume_only = unit_faithfulness(game, volumes_ml, volumes_ml=volumes_ml, by="volume", seed=seed)
     return Yardsticks(random, volume_only, bounds, len(volumes_ml), tuple(volumes_ml.tolist()), plan, seed)

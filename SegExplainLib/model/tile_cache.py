@@ -6,9 +6,11 @@ pattern is not "all present". Both facts are exact (our reconstruction and exten
 reuses only the tiles that no absent player touches).
 """
 
+import copy
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from typing import Self
 
 import numpy as np
 import torch
@@ -77,6 +79,13 @@ class MaskedTiles:
         self._labels = torch.from_numpy(labels.astype(np.int32)).to(device)
         self._region = region
         self.players_in_tile = players_in_tiles(labels, region)
+
+    def with_labels(self, labels: NDArray) -> Self:
+        """The same CT and removal for other players; what lies on the device is shared."""
+        other = copy.copy(self)
+        other._labels = torch.from_numpy(labels.astype(np.int32)).to(self._labels.device)
+        other.players_in_tile = players_in_tiles(labels, self._region)
+        return other
 
     def tile(self, place: int, coalition: NDArray[np.bool_]) -> torch.Tensor:
         """(channels, k, j, i) of the region's tile number ``place`` under a coalition (n_players,)."""
@@ -163,6 +172,16 @@ class TileCache:
     def n_region_tiles(self) -> int:
         """Tiles that meet the region."""
         return self._region.n_tiles
+
+    def for_players(self, labels: NDArray) -> Self:
+        """An engine for other players of the same CT, removal and region; ``labels`` as in `MaskedTiles`.
+
+        The unperturbed tiles do not run again, and counts and runner are those of this engine: they tell of both.
+        """
+        other = copy.copy(self)
+        other._tiles = self._tiles.with_labels(labels)
+        other._kept, other._kept_bytes, other._uses_ahead = {}, 0, Counter()
+        return other
 
     def start_over(self, *, warn: Callable[[str], None], on_batch: Callable[[], None]) -> None:
         """For another run: counts from zero, nothing announced, other listeners; all logits at hand stay."""

@@ -1,5 +1,6 @@
-"""Deletion curves of every result beside random orders and the order by volume."""
+"""Deletion curves of every result beside random orders and the order by volume; Dice of its best segments."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -10,43 +11,55 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
+from numpy.typing import NDArray
 
 from SegExplainLib.evaluation.scorecard import Evaluation, ResultScores
-from SegExplainLib.evaluation.unit_curves import AXES, Axis, UnitCurve
+from SegExplainLib.evaluation.unit_curves import Axis, UnitCurve
 from SegExplainLib.evaluation.unit_scores import ORDER_ALONG, family_of
+from SegExplainLib.evaluation.voxel_scores import VOXELS
 from SegExplainLib.report.colours import NEGATIVE_HEX, POSITIVE_HEX
 from SegExplainLib.report.evaluation_words import p_words
 from SegExplainLib.report.maps import DPI
-from SegExplainLib.report.rounding import percent, suffix_of
+from SegExplainLib.report.rounding import percent, rounded, suffix_of
 from SegExplainLib.report.wording import quantity_words, readable, shortened
 
 _INK, _SOFT, _BAND, _MEAN = "#26292e", "#6b7078", "#d9dce0", "#9a9fa6"
-_WIDTH_INCHES, _ROW_INCHES, _HEAD_INCHES, _FOOT_INCHES = 10.0, 3.1, 0.38, 0.42
+_PANEL_INCHES, _ROW_INCHES, _HEAD_INCHES, _FOOT_INCHES = 5.0, 3.1, 0.38, 0.42
 _REST_INCHES = 0.25 + _HEAD_INCHES + _FOOT_INCHES
-_LABELS: dict[Axis, str] = {"units": "units removed", "volume": "volume removed (ml)"}
 _ORDERS: dict[Axis, str] = {"units": "largest value first", "volume": "largest value per ml first"}
 
 
+Panel = Callable[[Axes, Evaluation, ResultScores], None]
+
+
 def write_curves(path: Path, evaluation: Evaluation) -> None:
-    """Writes a PNG with a row for each result: over removed units on the left, over removed volume on the right."""
+    """Writes a PNG with a row for each result.
+
+    Over removed units; over removed volume; over removed voxels, where maps were judged voxel by voxel; and the Dice of
+    the mask with the best segments.
+    """
     FigureCanvasAgg(draw_curves(evaluation)).print_png(path, metadata={"Software": None})
 
 
 def draw_curves(evaluation: Evaluation) -> Figure:
     """The picture as a matplotlib figure."""
+    panels = _panels(evaluation)
     n = len(evaluation.results)
     height = _REST_INCHES + _ROW_INCHES * n
     foot, head = _FOOT_INCHES / height, _HEAD_INCHES / height
     layout = ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.08, rect=(0, foot, 1, 1 - foot - head))
-    figure = Figure(figsize=(_WIDTH_INCHES, height), dpi=DPI, facecolor="white", layout=layout)
-    grid = figure.subplots(n, len(AXES), squeeze=False, sharey=True, sharex="col")
+    figure = Figure(figsize=(_PANEL_INCHES * len(panels), height), dpi=DPI, facecolor="white", layout=layout)
+    grid = figure.subplots(n, len(panels), squeeze=False, sharex="col")
     for row, result in zip(grid, evaluation.results, strict=True):
-        for axes, axis in zip(row, AXES, strict=True):
-            _draw_panel(axes, evaluation, result, axis)
-    for axes, axis in zip(grid[-1], AXES, strict=True):
-        axes.set_xlabel(_LABELS[axis], color=_INK, size=9)
+        for axes, panel in zip(row, panels, strict=True):
+            panel(axes, evaluation, result)
+            _plain(axes)
     what = quantity_words(evaluation.quantity).short
     unit = suffix_of(evaluation.unit).strip()
+    for column, (panel, x_label) in enumerate(panels.items()):
+        grid[-1, column].set_xlabel(x_label, color=_INK, size=9)
+        if panel is not _draw_dice:
+            _share_y(grid[:, column], grid[:, 0])
     for axes in grid[:, 0]:
         axes.set_ylabel(f"{what}{f' ({unit})' if unit else ''}", color=_INK, size=9)
     target = shortened(readable(evaluation.target), 40)
@@ -56,7 +69,30 @@ def draw_curves(evaluation: Evaluation) -> Figure:
     return figure
 
 
-def _draw_panel(axes: Axes, evaluation: Evaluation, result: ResultScores, axis: Axis) -> None:
+def _panels(evaluation: Evaluation) -> dict[Panel, str]:
+    """What is drawn of each result, with the label of its x axis."""
+    panels: dict[Panel, str] = {_draw_units: "units removed", _draw_volume: "volume removed (ml)"}
+    if evaluation.voxel_sticks:
+        panels[_draw_voxels] = "voxels removed (%)"
+    return panels | {_draw_dice: "best segments kept (% of the volume)"}
+
+
+def _share_y(column: NDArray, first: NDArray) -> None:
+    for axes in column:
+        if axes is not first[0]:
+            axes.sharey(first[0])
+
+
+def _draw_units(axes: Axes, evaluation: Evaluation, result: ResultScores) -> None:
+    _draw_along(axes, evaluation, result, axis="units")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+
+
+def _draw_volume(axes: Axes, evaluation: Evaluation, result: ResultScores) -> None:
+    _draw_along(axes, evaluation, result, axis="volume")
+
+
+def _draw_along(axes: Axes, evaluation: Evaluation, result: ResultScores, *, axis: Axis) -> None:
     sticks, found = evaluation.sticks, result.units.curves[ORDER_ALONG[axis]]
     most_x = sticks.n_units if axis == "units" else sum(sticks.volumes_ml)
     if sticks.random:
@@ -67,12 +103,48 @@ def _draw_panel(axes: Axes, evaluation: Evaluation, result: ResultScores, axis: 
     _plot(axes, sticks.volume_only.most_first, axis, colour=_INK, style=(0, (1, 1.4)), width=1.3)
     _plot(axes, found.least_first, axis, colour=NEGATIVE_HEX, style=(0, (4, 1.6)), width=1.7)
     _plot(axes, found.most_first, axis, colour=POSITIVE_HEX, style="solid", width=2.1)
-    axes.set_title(f"{shortened(result.name, 44)}: {_ORDERS[axis]}", loc="left", size=9.5, color=_INK, pad=19)
-    note = axes.text(0, 1.025, _place(result, axis), transform=axes.transAxes, va="bottom", size=8, color=_SOFT)
-    note.set_in_layout(False)  # it must not make the panel narrower
+    _title(axes, f"{shortened(result.name, 44)}: {_ORDERS[axis]}", _place(result, axis))
     axes.set_xlim(0, most_x)
-    if axis == "units":
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+
+
+def _draw_voxels(axes: Axes, evaluation: Evaluation, result: ResultScores) -> None:
+    """The mean of random voxels is one line: scattered voxels differ little from draw to draw."""
+    if evaluation.voxel_sticks is None or result.voxels is None:
+        return
+    found = result.voxels.curves["value"]
+    for curve, colour, style, width in (
+        (evaluation.voxel_sticks.random.most_first, _MEAN, "solid", 1.0),
+        (found.least_first, NEGATIVE_HEX, (0, (4, 1.6)), 1.7),
+        (found.most_first, POSITIVE_HEX, "solid", 2.1),
+    ):
+        axes.plot(100 * curve.shares("volume"), curve.values, color=colour, ls=style, lw=width, zorder=3)
+    fidelity = result.metric(VOXELS, "fidelity-value-relative")
+    note = fidelity.why_undefined if fidelity.value is None else f"fidelity {rounded(fidelity.value, 2)}; chance is 0"
+    _title(axes, f"{shortened(result.name, 44)}: largest voxels first", note)
+    axes.set_xlim(0, 100)
+
+
+def _draw_dice(axes: Axes, evaluation: Evaluation, result: ResultScores) -> None:
+    curve = result.map.segment_dice
+    title = f"{shortened(result.name, 44)}: Dice with {evaluation.mask}"
+    if curve.why_undefined:
+        _title(axes, title, curve.why_undefined)
+        return
+    x = 100 * np.array(curve.kept_shares)
+    axes.plot(x, curve.chance, color=_MEAN, lw=1.0, zorder=2)
+    axes.plot(x, curve.dice, color=POSITIVE_HEX, lw=2.1, marker="o", ms=3, zorder=3)
+    _title(axes, title, f"segments of the CT, best mean first; {curve.n_segments} in all")
+    axes.set_xlim(left=0)
+    axes.set_ylim(0, 1)
+
+
+def _title(axes: Axes, title: str, note: str) -> None:
+    axes.set_title(shortened(title, 66), loc="left", size=9.5, color=_INK, pad=19)
+    text = axes.text(0, 1.025, note, transform=axes.transAxes, va="bottom", size=8, color=_SOFT)
+    text.set_in_layout(False)  # it must not make the panel narrower
+
+
+def _plain(axes: Axes) -> None:
     axes.tick_params(labelsize=8, colors=_SOFT)
     axes.spines[["top", "right"]].set_visible(False)
     axes.spines[["left", "bottom"]].set_color(_MEAN)
@@ -102,6 +174,6 @@ def _legend(figure: Figure, evaluation: Evaluation) -> None:
         Line2D([], [], color=_INK, lw=1.3, ls=(0, (1, 1.4)), label="largest unit first"),
     ]
     if evaluation.sticks.random:
-        handles.append(Line2D([], [], color=_MEAN, lw=1.0, label="random orders, mean"))
+        handles.append(Line2D([], [], color=_MEAN, lw=1.0, label="random orders or voxels, mean"))
         handles.append(Patch(color=_BAND, label="95 % of them"))
     figure.legend(handles=handles, loc="lower left", ncols=len(handles), frameon=False, fontsize=8.5, labelcolor=_INK)

@@ -4,15 +4,18 @@ import csv
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-from SegExplainLib.evaluation.map_scores import ANATOMY, SPREAD_OF_VOXELS
+from SegExplainLib.evaluation.map_scores import ANATOMY, SPREAD_OF_VOXELS, dice_name
 from SegExplainLib.evaluation.mass import MassTable
 from SegExplainLib.evaluation.metric import Metric
 from SegExplainLib.evaluation.scorecard import Evaluation, ResultScores
+from SegExplainLib.evaluation.stability import FAMILIES
 from SegExplainLib.evaluation.unit_scores import SPREAD_OF_UNITS, SUBSETS, family_of
+from SegExplainLib.evaluation.voxel_scores import VOXELS
 from SegExplainLib.report.rounding import decimals_for, rounded
 
 LARGEST_FIRST = "largest unit first"
 """What stands in place of a result's name for the order by volume, and for its metrics' family."""
+RANDOM_VOXELS = "random voxels"
 
 BY_VALUE, BY_DENSITY = family_of("value"), family_of("value-per-ml")
 METRIC_COLUMNS = (
@@ -42,12 +45,24 @@ MAIN_ROWS = (
     (SUBSETS, "sensitivity-n-mean", "Sensitivity-n, mean"),
     (SUBSETS, "infidelity-relative", "Infidelity, relative"),
     (SUBSETS, "infidelity-scaled", "Infidelity, at the best scale"),
+    (VOXELS, "fidelity-value-relative", "Voxel fidelity, largest value first"),
+    (VOXELS, "fidelity-absolute-relative", "   largest size first, up or down"),
+    (VOXELS, "faithfulness-correlation", "Faithfulness correlation, random voxels"),
+    (VOXELS, "infidelity-scaled", "Infidelity at the best scale, random voxels"),
     (ANATOMY, "ROC-AUC", "ROC-AUC against the mask"),
     (ANATOMY, "average precision", "Average precision"),
     (ANATOMY, "pointing accuracy", "Pointing accuracy, voxels"),
     (ANATOMY, "pointing accuracy of units", "Pointing accuracy, units"),
     (ANATOMY, "positive mass in the mask", "Positive mass in the mask"),
     (ANATOMY, "positive enrichment of the mask", "   over its share of the volume"),
+    (ANATOMY, dice_name(0.05), "Dice of the best segments, 5 % kept (XRAI-DSC)"),
+    (FAMILIES["noise"], "avg-sensitivity", "Change under noise, mean"),
+    (FAMILIES["noise"], "rank-correlation-mean", "   rank correlation, mean"),
+    (FAMILIES["seeds"], "avg-change", "Change between seeds, mean"),
+    (FAMILIES["seeds"], "rank-correlation-mean", "   rank correlation, mean"),
+    (FAMILIES["weights"], "rank-correlation-mean", "Rank correlation with random weights, mean"),
+    (FAMILIES["removals"], "rank-correlation-mean", "Rank correlation with other removals, mean"),
+    (FAMILIES["removals"], "rank-correlation-least", "   least"),
     (SPREAD_OF_UNITS, "effective share", "Units that carry a value, share"),
     (SPREAD_OF_VOXELS, "effective share", "Voxels that carry a value, share"),
 )
@@ -56,10 +71,12 @@ ARROWS = {"higher": "↑", "lower": "↓", "": ""}
 
 
 def metric_rows(evaluation: Evaluation) -> Iterator[tuple[str, str, Metric]]:
-    """(result, family, metric) of every number; last the order by volume."""
+    """(result, family, metric) of every number; last those of random voxels and of the order by volume."""
     for result in evaluation.results:
         for family, metrics in result.metrics.items():
             yield from ((result.name, family, metric) for metric in metrics)
+    if evaluation.voxel_sticks:
+        yield RANDOM_VOXELS, VOXELS, evaluation.voxel_sticks.fidelity
     yield from ((LARGEST_FIRST, "order by volume", metric) for metric in evaluation.volume_only)
 
 
@@ -87,12 +104,15 @@ def main_table(evaluation: Evaluation) -> tuple[list[str], list[list[str]]]:
     by_volume = {metric.name: metric for metric in evaluation.volume_only}
     rows = []
     for family, name, label in MAIN_ROWS:
-        metrics = [result.metric(family, name) for result in evaluation.results]
+        found = [result.found(family, name) for result in evaluation.results]
+        metrics = [metric for metric in found if metric]
+        if not metrics:
+            continue  # not measured
         beside = by_volume.get(name) if family in (BY_VALUE, BY_DENSITY) else None
         rows.append(
             [
                 f"{label} {ARROWS[metrics[0].better]}".rstrip(),
-                *(told(metric) for metric in metrics),
+                *(told(metric) if metric else UNDEFINED for metric in found),
                 told(beside) if beside else "",
                 "" if metrics[0].chance is None else rounded(metrics[0].chance, decimals_for(metrics[0].chance)),
             ]
@@ -105,7 +125,8 @@ def undefined_reasons(evaluation: Evaluation) -> list[str]:
     names: dict[str, list[str]] = {}
     for family, name, _ in MAIN_ROWS:
         for result in evaluation.results:
-            if why := result.metric(family, name).why_undefined:
+            metric = result.found(family, name)
+            if why := metric.why_undefined if metric else "":
                 names.setdefault(why, [])
                 if result.name not in names[why]:
                     names[why].append(result.name)
@@ -126,6 +147,7 @@ def told(metric: Metric) -> str:
 def _mass_rows(result: ResultScores) -> Iterator[tuple]:
     tables: Sequence[tuple[str, MassTable | None]] = (
         ("units", result.map.unit_masses),
+        ("organs", result.map.organ_masses),
         ("mask", result.map.mask_masses),
     )
     for of, table in tables:

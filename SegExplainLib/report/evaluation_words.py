@@ -3,6 +3,8 @@
 from SegExplainLib.evaluation.map_scores import ANATOMY
 from SegExplainLib.evaluation.metric import Metric
 from SegExplainLib.evaluation.scorecard import Evaluation, ResultScores
+from SegExplainLib.evaluation.stability import FAMILIES
+from SegExplainLib.evaluation.voxel_scores import VOXELS
 from SegExplainLib.report.evaluation_table import BY_DENSITY, BY_VALUE, main_table, undefined_reasons
 from SegExplainLib.report.methods import uses_gradients
 from SegExplainLib.report.rounding import decimals_for, percent, rounded
@@ -18,7 +20,9 @@ def evaluation_sentences(evaluation: Evaluation) -> list[str]:
         _setting(evaluation),
         *dict.fromkeys(_faithfulness(result, evaluation) for result in evaluation.results),
         *_beside_volume(evaluation),
+        *_voxels(evaluation),
         *(_agreement(result, evaluation) for result in evaluation.results),
+        *(sentence for result in evaluation.results for sentence in _stability(result, evaluation)),
         *_cautions(evaluation),
     ]
 
@@ -87,6 +91,21 @@ def _beside_volume(evaluation: Evaluation) -> list[str]:
     return [f"{sentence}does as much as {listed(others)} or more{beside}."]
 
 
+def _voxels(evaluation: Evaluation) -> list[str]:
+    """How the maps rank voxels, best first."""
+    if evaluation.voxel_sticks is None:
+        return []
+    found = {one.name: one.metric(VOXELS, "fidelity-value-relative").value for one in evaluation.results}
+    ranked = sorted(((value, name) for name, value in found.items() if value is not None), reverse=True)
+    if not ranked:
+        return ["Voxel by voxel: no map ranks voxels."]
+    told = listed([f"{name} {rounded(value, 2)}" for value, name in ranked])
+    return [
+        f"Voxel by voxel, the area between removing the least and the most important first is {told} (0 for chance, in "
+        "shares of what removing everything does)."
+    ]
+
+
 def _agreement(result: ResultScores, evaluation: Evaluation) -> str:
     auc, mass = result.metric(ANATOMY, "ROC-AUC"), result.metric(ANATOMY, "positive mass in the mask")
     if auc.value is None:
@@ -98,14 +117,39 @@ def _agreement(result: ResultScores, evaluation: Evaluation) -> str:
     return f"{sentence}; {percent(mass.value)} of what speaks for the label lies in it, on {share} % of the volume."
 
 
+def _stability(result: ResultScores, evaluation: Evaluation) -> list[str]:
+    """What changes when the method runs again, of each kind that was measured and means something."""
+
+    def known(kind: str, name: str) -> str:
+        metric = result.found(FAMILIES[kind], name)
+        return "" if metric is None or metric.value is None else rounded(metric.value, 2)
+
+    parts = []
+    if change := known("noise", "avg-sensitivity"):
+        rank = known("noise", "rank-correlation-mean")
+        ranked = f", rank correlation {rank}" if rank else ""
+        noise = rounded(evaluation.noise_hu, decimals_for(evaluation.noise_hu))
+        parts.append(f"noise of up to {noise} HU changes it by {percent(float(change))} of its size{ranked}")
+    if rank := known("seeds", "rank-correlation-mean"):
+        parts.append(f"between seeds the rank correlation is {rank}")
+    if rank := known("removals", "rank-correlation-mean"):
+        parts.append(f"with the other removals {rank} (least {known('removals', 'rank-correlation-least')})")
+    if rank := known("weights", "rank-correlation-mean"):
+        parts.append(f"with random weights {rank}, where a low one is right: an explanation must hang on the network")
+    return [f"{result.name}, run again: {'; '.join(parts)}."] if parts else []
+
+
 def _cautions(evaluation: Evaluation) -> list[str]:
     cautions = [
         "A faithful explanation need not agree with anatomy: the network may really look elsewhere. Nor is a map "
         "faithful because it agrees.",
         f"Faithfulness is told under one removal, “{evaluation.removal}”; a CT with units removed is not one the "
         "network was trained on. Another removal (--removal) may tell otherwise.",
-        "Stability was not measured here: not under noise, nor between seeds, nor against random weights.",
     ]
+    if not any(result.stability for result in evaluation.results):
+        cautions.append(
+            "Stability was not measured here (--stability): not under noise, between seeds, nor with random weights."
+        )
     others = [one for one in evaluation.results if one.removal not in ("", evaluation.removal)]
     if others:
         made = listed([f"{one.name} with “{one.removal}”" for one in others])

@@ -28,14 +28,17 @@ from SegExplainLib.evaluation.remembered_game import RememberedGame
 from SegExplainLib.evaluation.unit_curves import unit_faithfulness
 from SegExplainLib.evaluation.unit_scores import curve_coalitions, curve_orders, unit_scores, yardsticks
 from SegExplainLib.evaluation.unit_subsets import faithfulness_correlation, infidelity
-from SegExplainLib.game import RegionGame
+from SegExplainLib.evaluation.voxel_bins import ranked_bins
+from SegExplainLib.game import RegionGame, TallyTable
 from SegExplainLib.game_record import GameRecord
+from SegExplainLib.images.file import read_scalar_image
 from SegExplainLib.organ_map import OrganMap, read_organ_map, write_organ_map
 from SegExplainLib.pipeline import explain, revalue
+from SegExplainLib.players.partition import PlayerPartition
 from SegExplainLib.progress import Progress
-from SegExplainLib.question import open_game, prepared_question
+from SegExplainLib.question import open_game, prepared_question, tallier_for
 from SegExplainLib.target import TargetScore
-from SegExplainLib.volume import Volume, resampled_nearest
+from SegExplainLib.volume import Volume, resampled_linear, resampled_nearest
 from SegExplainLib.volume_io import read_ct, write_nrrd
 from SegExplainLib.warm import WarmState
 
@@ -76,7 +79,7 @@ def two_results(a_five_unit_question, tmp_path_factory):
 def an_evaluation(two_results, tmp_path_factory):
     """(folder, evaluation) of both."""
     out = tmp_path_factory.mktemp("evaluation") / "out"
-    return out, evaluate(two_results, out, seed=3)
+    return out, evaluate(two_results, out, seed=3, voxel_steps=6)
 
 
 @pytest.fixture(scope="module")
@@ -110,6 +113,15 @@ def units_column(folder, column):
         return np.array([float(row[column]) for row in csv.DictReader(file)])
 
 
+def csv_rows(path):
+    with path.open(encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def sitk_volume(path):
+    return read_scalar_image(path, warn=lambda message: None)
+
+
 def contents(folder):
     return {path.name: path.read_bytes() for path in folder.iterdir()}
 
@@ -139,6 +151,38 @@ def test_every_number_is_that_of_the_pure_functions_on_a_game_opened_anew(an_eva
         assert subsets["faithfulness-correlation"] == pytest.approx(correlation.value, rel=1e-6)
         *_, scaled = infidelity(game, values, seed=3, n_subsets=100)
         assert subsets["infidelity-scaled"] == pytest.approx(scaled.value, rel=1e-5)
+
+
+def test_voxel_curves_are_those_of_a_game_of_voxels_opened_anew(an_evaluation, two_results, a_five_unit_question):
+    progress, warm = Progress(), WarmState()
+    question = prepared_question(a_five_unit_question, progress, warm=warm)
+    absent = baselines_for(a_five_unit_question, question, progress).images[0]
+    grid, labels = question.partition.grid, question.partition.labels
+    shown = sitk_volume(two_results[1] / "attribution.nrrd")
+    amounts = np.where(labels > 0, resampled_linear(shown, grid), 0)
+    bins = ranked_bins(amounts, within=labels > 0, by="value", n_bins=6, seed=3)
+    names = tuple(f"sixth {n}" for n in range(1, 7))
+    tallier = tallier_for(
+        a_five_unit_question,
+        question.case,
+        PlayerPartition(bins, grid, names, "fcc"),
+        absent,
+        question.segmenter,
+        progress,
+    )
+    target = next(entry for entry in question.segmenter.classes if entry.name == TARGET)
+    score = TargetScore("soft-volume", grid.voxel_volume_ml)
+    game = RegionGame(TallyTable(6, question.segmenter.n_channels), [(target.channel, score)], tallier=tallier)
+    present = np.tri(7, 6, -1, dtype=bool)[::-1, ::-1]  # the first sixth goes first
+    found = an_evaluation[1].results[1].voxels
+    assert found.curves["value"].most_first.values == pytest.approx(game(present)[:, 0], rel=1e-5)
+    assert found.curves["value"].least_first.values == pytest.approx(game(present[:, ::-1])[:, 0], rel=1e-5)
+    most, least = game(present)[:, 0], game(present[:, ::-1])[:, 0]
+    area = np.trapezoid(least, dx=1 / 6) - np.trapezoid(most, dx=1 / 6)
+    span = most[0] - most[-1]
+    metrics = {metric.name: metric.value for metric in found.metrics}
+    assert metrics["fidelity-value-relative"] == pytest.approx(area / abs(span), abs=0.01)
+    assert "random voxels" in {row["result"] for row in csv_rows(an_evaluation[0] / "evaluation.csv")}
 
 
 def test_agreement_is_that_of_the_files_on_the_ct_s_grid(an_evaluation, two_results, a_five_unit_question):
@@ -174,12 +218,13 @@ def test_shapley_values_beat_random_orders_and_lie_near_the_best_one(an_evaluati
 def test_what_is_known_asks_the_network_for_nothing_and_results_stay_as_they_are(two_results, an_evaluation, tmp_path):
     before = [contents(folder) for folder in two_results]
     plans = []
-    again = evaluate(two_results, tmp_path / "again", seed=3, on_plan=plans.append)
+    again = evaluate(two_results, tmp_path / "again", seed=3, voxel_steps=0, on_plan=plans.append)
     assert (again.n_known, again.n_new) == (32, 0)
     assert again.counts["n_network_tiles"] == again.counts["n_unperturbed_tiles"]
-    assert "not asked" in plans[0].words
+    assert len(plans) == 1
+    assert "not asked" in plans[0]
     assert [contents(folder) for folder in two_results] == before
-    assert again.results == an_evaluation[1].results
+    assert again.results == tuple(replace(result, voxels=None) for result in an_evaluation[1].results)
     assert not (tmp_path / "again" / "coalitions.npz").exists()
 
 
@@ -232,8 +277,48 @@ def test_another_removal_is_another_game_whose_evaluation_can_be_stopped_and_gon
     assert "new coalitions" in found.results[0].metric("order by value", "naopc-units").why_undefined
 
 
+def test_stopped_over_voxels_it_goes_on_where_it_was(two_results, tmp_path):
+    progress, out = Progress(), tmp_path / "out"
+
+    def stop(event):
+        if event.event == "progress" and event.stage == "evaluate voxels":
+            progress.cancel()
+
+    progress.listener = stop
+    with pytest.raises(Cancelled) as stopped:
+        evaluate(two_results, out, voxel_steps=3, seed=1, progress=progress)
+    assert "kept" in stopped.value.hint
+    assert [path.name for path in out.iterdir()] == ["voxel_coalitions.npz"]
+    whole = evaluate(two_results, tmp_path / "whole", voxel_steps=3, seed=1)
+    found = evaluate(two_results, out, voxel_steps=3, seed=1)
+    assert 0 < found.n_voxels < whole.n_voxels
+    for one, other in zip(found.results, whole.results, strict=True):
+        values = [metric.value for metric in one.voxels.metrics]
+        assert values == pytest.approx([metric.value for metric in other.voxels.metrics], rel=1e-5)
+    assert not (out / "voxel_coalitions.npz").exists()
+
+
+def test_what_was_kept_for_another_removal_is_refused_and_left_alone(two_results, tmp_path):
+    progress, out = Progress(), tmp_path / "out"
+    progress.listener = lambda event: progress.cancel() if event.stage == "evaluate voxels" and event.tiles else None
+    with pytest.raises(Cancelled):
+        evaluate(two_results, out, voxel_steps=3, progress=progress)
+    before = contents(out)
+    with pytest.raises(InvalidRequest, match="the removal"):
+        evaluate(two_results, out, voxel_steps=3, removal="mean")
+    assert contents(out) == before
+
+
+def test_units_alone_have_no_curves_over_voxels_and_say_why(two_results, tmp_path):
+    found = evaluate(two_results[:1], tmp_path / "out")
+    assert found.results[0].voxels is None
+    assert "tells the voxels of a unit apart" in found.why_no_voxels
+    with pytest.raises(InvalidRequest, match="2 steps"):
+        evaluate(two_results[:1], tmp_path / "other", voxel_steps=1)
+
+
 def test_the_command_tells_a_table_and_sentences_and_refuses_to_overwrite(two_results, tmp_path):
-    words = ["evaluate", *map(str, two_results), "--out", str(tmp_path / "out"), "--seed", "3"]
+    words = ["evaluate", *map(str, two_results), "--out", str(tmp_path / "out"), "--seed", "3", "--voxel-steps", "0"]
     result = CliRunner().invoke(app, words)
     spoken = re.sub(r"\s+", " ", result.output)
     assert result.exit_code == 0, spoken
@@ -303,7 +388,7 @@ def test_a_mask_without_a_voxel_is_refused_and_one_with_all_leaves_agreement_und
         evaluate(two_results, tmp_path / "out", mask=str(tmp_path / "empty.nrrd"), progress=progress)
     assert "evaluate coalitions" not in progress.timings_s
     write_nrrd(Volume(np.ones(ct.array.shape, np.uint8), ct.grid), tmp_path / "full.nrrd")
-    found = evaluate(two_results, tmp_path / "out", mask=str(tmp_path / "full.nrrd"))
+    found = evaluate(two_results, tmp_path / "out", mask=str(tmp_path / "full.nrrd"), voxel_steps=0)
     for name in ("ROC-AUC", "positive mass in the mask"):
         assert "Every voxel" in found.results[0].metric("agreement with the mask", name).why_undefined
     assert "the mask full.nrrd is undefined" in (tmp_path / "out" / "evaluation.md").read_text(encoding="utf-8")

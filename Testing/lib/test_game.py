@@ -104,3 +104,32 @@ def test_stopping_in_the_middle_keeps_what_was_evaluated():
     with pytest.raises(RuntimeError, match="stop"):
         game(coalitions)
     assert 0 < len(game.table) < 300
+
+
+def test_other_players_share_the_engine_and_give_what_a_game_of_their_own_gives():
+    *_, tallier = a_game(edge_voxels=8)
+    fresh, other_literal, segmenter, other_tallier = a_game(edge_voxels=5)
+    labels = block_partition(noise_ct().grid, edge_voxels=5).labels
+    n_tiles = tallier.cache.runner.n_tiles
+    shared = tallier.for_players(labels)
+    assert shared.cache.runner.n_tiles == n_tiles  # the unperturbed tiles did not run again
+    table = TallyTable(fresh.n_players, segmenter.n_channels)
+    game = RegionGame(table, [(1, TargetScore("soft-dice", 1.0)), (2, TargetScore("soft-dice", 1.0))], tallier=shared)
+    coalitions = np.random.default_rng(3).random((6, fresh.n_players)) < 0.7
+    np.testing.assert_allclose(game(coalitions), fresh(coalitions), rtol=1e-6)
+    for coalition, row in zip(coalitions[:2], game(coalitions[:2]), strict=True):
+        sums = tally_by_voxel(other_literal(coalition), other_tallier.reference.numpy(), True)
+        np.testing.assert_allclose(row, [TargetScore("soft-dice", 1.0).of(sums[c]) for c in (1, 2)], rtol=1e-4)
+    assert tallier.cache.counts is shared.cache.counts
+
+
+def test_the_first_players_answer_as_before_after_others_have_played():
+    game, _, _, tallier = a_game(edge_voxels=8)
+    coalitions = np.random.default_rng(4).random((5, game.n_players)) < 0.7
+    before = game(coalitions[:2])
+    labels = block_partition(noise_ct().grid, edge_voxels=5).labels
+    others = np.random.default_rng(5).random((4, labels.max())) < 0.5
+    list(tallier.for_players(labels).blocks(others))
+    fresh, *_ = a_game(edge_voxels=8)
+    np.testing.assert_array_equal(before, game(coalitions[:2]))
+    np.testing.assert_allclose(game(coalitions), fresh(coalitions), rtol=1e-6)

@@ -1,0 +1,103 @@
+"""The games that judge an explanation: of units, and of groups of voxels, on one engine. What they answer is kept."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from SegExplainLib.answers import Question
+from SegExplainLib.contract import Cancelled
+from SegExplainLib.evaluation.remembered_game import RememberedGame
+from SegExplainLib.game import RegionGame
+from SegExplainLib.game_record import RECORD_NAME, GameRecord
+from SegExplainLib.play import SAVE_EVERY_S
+from SegExplainLib.progress import Progress
+from SegExplainLib.question import OpenGame
+from SegExplainLib.rerun_record import RERUNS_NAME
+from SegExplainLib.voxel_games import VOXEL_RECORD_NAME, VoxelGames
+
+
+class JudgingGames:
+    """Both games, with what an interrupted evaluation left.
+
+    Args:
+        opened: The game of units.
+        question: Class and number that are asked for.
+        out: Folder of the evaluation.
+        progress: Is told after each block.
+
+    Attributes:
+        record: Of the game of units.
+        units: Asked once for each coalition.
+        voxels: Makes games of groups of voxels.
+        n_known: Coalitions of units that were known beforehand.
+        n_total: Coalitions that are going to be asked for, at most; told with the progress.
+
+    Raises:
+        InvalidRequest: what lies in ``out`` belongs to another game, or cannot be read.
+    """
+
+    def __init__(self, opened: OpenGame, question: Question, out: Path, *, progress: Progress) -> None:
+        self._opened, self._out, self._progress = opened, out, progress
+        self.record = opened.record
+        if (out / RECORD_NAME).exists():
+            self.record.take_over(GameRecord.load(out / RECORD_NAME))
+        target, score = question
+        channels = [(self.record.channel_of(target), score)]
+        self.units = RememberedGame(
+            RegionGame(self.record.table, channels, tallier=opened.tallier, on_block=self._tell)
+        )
+        self.voxels = VoxelGames(opened, question, self._tell)
+        if (out / VOXEL_RECORD_NAME).exists():
+            self.voxels.take_over(out / VOXEL_RECORD_NAME)
+        self.n_known, self._n_voxels_known = len(self.record.table), self.voxels.n_coalitions
+        self.n_total = 0
+        self._saved, self._save_every_s = time.monotonic(), SAVE_EVERY_S
+
+    @property
+    def volumes_ml(self) -> NDArray[np.float64]:
+        """(n_units,) of the units."""
+        return self.record.partition.volumes_ml
+
+    @property
+    def n_new(self) -> int:
+        """Coalitions of units that the network was asked for."""
+        return len(self.record.table) - self.n_known
+
+    @property
+    def n_new_voxels(self) -> int:
+        """Coalitions of groups of voxels that the network was asked for."""
+        return self.voxels.n_coalitions - self._n_voxels_known
+
+    @contextmanager
+    def kept(self) -> Iterator[None]:
+        """What the block evaluates is kept in the folder now and then, and for good unless the block ends well."""
+        try:
+            yield
+            for name in (RECORD_NAME, VOXEL_RECORD_NAME, RERUNS_NAME):
+                (self._out / name).unlink(missing_ok=True)
+        except BaseException as error:
+            self._save()
+            if isinstance(error, Cancelled):
+                error.hint = "Nothing new had been evaluated yet."
+                if self.n_new or self.n_new_voxels:
+                    error.hint = f"What was evaluated is kept in {self._out}; the same command goes on with it."
+            raise
+
+    def _save(self) -> None:
+        if self.n_new:
+            self.record.save(self._out / RECORD_NAME)
+        if self.n_new_voxels:
+            self.voxels.save(self._out / VOXEL_RECORD_NAME)
+
+    def _tell(self) -> None:
+        begin = time.monotonic()
+        if begin - self._saved > self._save_every_s:
+            self._save()
+            self._saved = time.monotonic()
+            self._save_every_s = max(SAVE_EVERY_S, 50 * (self._saved - begin))  # a large case saves less often
+        done = self.n_new + self.n_new_voxels
+        self._progress.step(done, max(done, self.n_total), tiles=self._opened.tallier.cache.runner.n_tiles)
