@@ -12,6 +12,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from report_builders import bars_partition, make_attribution, make_findings
 from test_report_page import Page
 
@@ -27,6 +29,7 @@ from SegExplainLib.progress import Progress
 from SegExplainLib.report.evaluation_section import evaluation_section, verdict, with_section
 from SegExplainLib.report.maps import Picture
 from SegExplainLib.report.page import page_html
+from SegExplainLib.report.result_curves import wrap_panels
 from SegExplainLib.results_folder import read_attribution
 from SegExplainLib.volume import Volume
 
@@ -347,6 +350,31 @@ def test_a_read_only_folder_is_told_as_a_warning(copies):
         folders[0].chmod(0o755)
     assert str(folders[0]) in warning
     assert contents(folders[0]) == before
+
+
+@pytest.mark.parametrize("n_panels", [2, 3, 4])
+def test_panels_in_rows_of_two_keep_their_size_and_do_not_lie_upon_each_other(n_panels):
+    layout = ConstrainedLayoutEngine(rect=(0, 0.1, 1, 0.8))
+    figure = Figure(figsize=(5.0 * n_panels, 4.0), layout=layout)
+    panels = figure.subplots(1, n_panels, squeeze=False)[0]
+    panels[0].set_ylabel("the number")
+    for axes in panels[1:-1]:
+        axes.sharey(panels[0])
+    title = figure.text(0.01, 0.98, "title", va="top")
+    heads = figure.bbox.ymax - title.get_window_extent().ymax
+    figure.draw_without_rendering()
+    before = [axes.get_window_extent() for axes in panels]
+    wrap_panels(figure)
+    figure.draw_without_rendering()
+    after = [axes.get_window_extent() for axes in panels]
+    assert figure.get_size_inches()[0] == 10.0
+    assert figure.bbox.ymax - title.get_window_extent().ymax == pytest.approx(heads, abs=0.5)
+    boxes = [axes.get_tightbbox() for axes in panels]
+    assert not any(one.overlaps(other) for n, one in enumerate(boxes) for other in boxes[:n])
+    assert all(box.ymax < title.get_window_extent().ymin + 1 and box.xmax <= figure.bbox.xmax for box in boxes)
+    assert all(now.height > 0.9 * then.height for now, then in zip(after, before, strict=True))
+    assert [round(box.y0) for box in after[:2]] == [round(after[0].y0)] * 2
+    assert [axes.get_ylabel() for axes in panels[2:]] == {2: [], 3: [""], 4: ["the number", ""]}[n_panels]
 
 
 def test_a_page_without_both_ends_of_the_place_is_refused():
