@@ -1,5 +1,6 @@
 """Networks and torsos whose cause is known by construction, and whether the methods tell it."""
 
+from dataclasses import replace
 from functools import cache
 
 import numpy as np
@@ -14,10 +15,12 @@ from benchmarks.planted_truth import table
 from SegExplainLib.attribution import Attribution
 from SegExplainLib.contract import InvalidRequest
 from SegExplainLib.model.loading import load_segmenter
+from SegExplainLib.pipeline import explain
 from SegExplainLib.players.partition import PlayerPartition
 from SegExplainLib.progress import Progress
 from SegExplainLib.question import predicted_organs
-from SegExplainLib.volume import VoxelGrid
+from SegExplainLib.results_folder import read_attribution
+from SegExplainLib.volume import Volume, VoxelGrid, resampled_nearest
 
 SEEDS = (0, 1)
 
@@ -73,19 +76,16 @@ def test_just_the_slices_of_the_spleen_through_which_the_rod_passes_are_labelled
 @pytest.mark.parametrize("truth", TRUTHS)
 def test_the_cause_is_far_from_what_is_labelled_and_in_every_tile_that_meets_it(asker, truth):
     case = asker(truth, 0).case
+    ct, roi, cause = case.torso.ct, case.torso.roi, where(case, case.torso.cause)
+    apart = ct.grid.ras_of(np.argwhere(cause))[:, None] - ct.grid.ras_of(np.argwhere(roi))
+    assert np.linalg.norm(apart, axis=-1).min() > 50.0
     segmenter = load_segmenter(case.request.model, device=torch.device("cpu"), trust=True)
-    shape = case.torso.ct.grid.shape_kji
-    tiles = segmenter.tile_grid(tuple(max(32, n) for n in shape[::-1]))
-    assert tiles.n_tiles > 1
-    cause, roi = (np.argwhere(mask) * 10.0 for mask in (where(case, case.torso.cause), case.torso.roi))
-    assert np.linalg.norm(cause[:, None] - roi[None], axis=-1).min() > 50.0
-    padded = [np.zeros(tiles.image_shape, dtype=bool) for _ in range(2)]
-    low = [(n - size) // 2 for n, size in zip(tiles.image_shape, shape[::-1])]
-    box = tuple(slice(a, a + n) for a, n in zip(low, shape[::-1]))
-    for mask, source in zip(padded, (where(case, case.torso.cause), case.torso.roi)):
-        mask[box] = source.T
-    for tile in tiles.tiles_meeting(padded[1]):
-        assert padded[0][tiles.slices(int(tile))].sum() == padded[0].sum()
+    grid = segmenter.prepared(ct).grid
+    tiles = segmenter.tile_grid(grid.shape_kji)
+    cause, roi = (resampled_nearest(Volume(mask, ct.grid), grid) for mask in (cause, roi))
+    meeting = [tiles.slices(tile) for tile in range(tiles.n_tiles) if roi[tiles.slices(tile)].any()]
+    assert len(meeting) > 1
+    assert all(cause[tile].sum() == cause.sum() for tile in meeting)
 
 
 def test_the_texture_reaches_every_voxel_and_changes_no_label():
@@ -172,6 +172,15 @@ def test_without_metal_at_its_place_the_unit_gets_nothing(asker, method):
 def test_without_the_rod_there_is_no_false_positive_to_explain(asker):
     with pytest.raises(InvalidRequest, match="holds no voxel of 'lesion'"):
         asker("driver", 0, is_cause_painted=False).answer("kernel-shap", value="fp")
+
+
+@pytest.mark.parametrize("method", ["kernel-shap", "saliency"])
+def test_the_benchmark_asks_as_the_pipeline_does(asker, method, tmp_path):
+    ask = asker("marker", 0)
+    asked = ask.answer(method, value="soft-dice", budget=24, removal="air")
+    request = replace(ask.case.request, method=method, value="soft-dice", budget=24, removal="air")
+    explain(request, tmp_path / "results")
+    np.testing.assert_allclose(read_attribution(tmp_path / "results").player_values, asked.player_values, atol=1e-9)
 
 
 def test_a_tie_counts_against_the_cause_and_pieces_count_together():
