@@ -141,7 +141,7 @@ GUI_LEVELS = [
     ["console", "panel"],
     ["session", "views"],
     ["result_files"],
-    ["run", "evaluation_run"],
+    ["run", "evaluation_run", "under_way"],
     ["scene_question"],
     ["scene", "setup"],
     ["worker"],
