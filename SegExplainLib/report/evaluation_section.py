@@ -66,7 +66,7 @@ def evaluation_section(evaluation: Evaluation, result: ResultScores, *, curves: 
         curves=embedded(curves),
         rows=score_rows(alone),
         reasons=list(dict.fromkeys(metric.why_undefined for metric in shown if metric.why_undefined)),
-        others=listed([other.name for other in evaluation.results if other != result]),
+        others=listed([other.name for other in evaluation.results if other.name != result.name]),
         folder=folder_name,
     )
 
