@@ -36,13 +36,13 @@ TARGET, CHANNEL = "spleen", 2
 
 @pytest.fixture(scope="module")
 def a_tiny_question(tmp_path_factory):
-    """Eight units, eight tiles, a network of random weights, an oblique CT with flipped axes."""
+    """Six units, four tiles, a network of random weights, an oblique CT with flipped axes."""
     folder = tmp_path_factory.mktemp("tiny")
     grid = oblique_grid((26, 24, 22), spacing_ijk_mm=(3.0, 3.0, 4.0))
     smooth = ndimage.gaussian_filter(np.random.default_rng(0).normal(size=grid.shape_kji), 2)
     write_nrrd(Volume((smooth / smooth.std() * 150 + 40).astype(np.int16), grid), folder / "ct.nrrd")
     mask = np.zeros(grid.shape_kji, np.uint8)
-    mask[8:11, 7:12, 6:14] = 1
+    mask[4:8, 7:12, 6:14] = 1
     write_nrrd(Volume(mask, grid), folder / "mask.nrrd")
     intensity = [scale_intensity_range(a_min=-500, a_max=500)]
     write_bundle(folder / "model", bundle_config(pixdim=None, axcodes=None, intensity=intensity))
@@ -50,9 +50,9 @@ def a_tiny_question(tmp_path_factory):
         ct=str(folder / "ct.nrrd"),
         model=str(folder / "model"),
         target=TARGET,
-        roi="ijk:6,14,6,14,6,14",
+        roi="ijk:6,14,6,14,2,9",
         units="fcc",
-        unit_mm=60.0,
+        unit_mm=56.0,
         value="soft-volume",
         removal="air",
         method="exact",
@@ -145,7 +145,7 @@ def of_exact(explained, tmp_path_factory):
 @pytest.fixture(scope="module")
 def of_path(explained, tmp_path_factory):
     """The same of integrated gradients that stopped before their budget was spent."""
-    result, question, _ = explained(method="integrated-gradients", tolerance=0.2)
+    result, question, _ = explained(method="integrated-gradients", tolerance=0.9)
     assert result.manifest.estimate["stop_reason"] == "tolerance"
     kept = tmp_path_factory.mktemp("kept")
     return measured(result, question, kept, *KINDS, n_repeats=2), result, kept
@@ -261,11 +261,11 @@ def test_random_weights_are_those_of_the_cascade_and_the_network_stays(of_exact,
 
 def test_other_seeds_give_what_a_replay_with_them_gives_and_ask_only_for_what_is_new(explained, tmp_path):
     result, question, _ = explained()
-    sampled = replayed(result, method="kernel-shap", budget=60)
+    sampled = replayed(result, method="kernel-shap", budget=30)
     scores = measured(sampled, question, tmp_path, "seeds", n_repeats=2)
     names = [score.name for score in scores.reruns[1:]]
     assert names == ["seed 1", "seed 2"]
-    answers = [replayed(result, method="kernel-shap", budget=60, seed=seed).amounts for seed in range(3)]
+    answers = [replayed(result, method="kernel-shap", budget=30, seed=seed).amounts for seed in range(3)]
     for name, answer in zip(names, answers[1:], strict=True):
         np.testing.assert_allclose(kept_amounts(tmp_path, name), answer, rtol=1e-4, atol=1e-6)
     pairs = [spearmanr(answers[a], answers[b]).statistic for a in range(3) for b in range(a)]
@@ -274,10 +274,10 @@ def test_other_seeds_give_what_a_replay_with_them_gives_and_ask_only_for_what_is
 
 def test_what_the_result_knows_is_not_asked_again_for_the_anchor_and_seeds(explained, tmp_path):
     result, question, _ = explained()
-    sampled, told = replayed(result, method="kernel-shap", budget=60), []
+    sampled, told = replayed(result, method="kernel-shap", budget=30), []
     progress = Progress(lambda event: told.append(event.tiles) if event.event == "progress" else None)
     measured(sampled, question, tmp_path, "seeds", progress=progress)
-    assert max(told) == 0  # beyond the unperturbed tiles: all 256 coalitions are in the record
+    assert max(told) == 0  # beyond the unperturbed tiles: all 64 coalitions are in the record
 
 
 def test_what_is_kept_asks_the_network_nothing_and_the_results_stay_as_they_are(
@@ -285,7 +285,7 @@ def test_what_is_kept_asks_the_network_nothing_and_the_results_stay_as_they_are(
 ):
     for (scores, result, kept), changes in (
         (of_exact, {}),
-        (of_path, {"method": "integrated-gradients", "tolerance": 0.2}),
+        (of_path, {"method": "integrated-gradients", "tolerance": 0.9}),
     ):
         _, question, folder = explained(**changes)
         before = contents(folder)
@@ -299,7 +299,7 @@ def test_what_is_kept_asks_the_network_nothing_and_the_results_stay_as_they_are(
 
 def test_more_repeats_run_only_what_is_new(of_path, explained, tmp_path):
     _, result, kept = of_path
-    _, question, _ = explained(method="integrated-gradients", tolerance=0.2)
+    _, question, _ = explained(method="integrated-gradients", tolerance=0.9)
     (tmp_path / RERUNS_NAME).write_bytes((kept / RERUNS_NAME).read_bytes())
     n_kept = len(json.loads((kept / RERUNS_NAME).read_text())["reruns"])
     scores = measured(result, question, tmp_path, "noise", n_repeats=3)
@@ -364,9 +364,9 @@ def test_a_map_is_compared_voxel_by_voxel(of_path):
 def test_the_plan_tells_what_it_costs(explained):
     result, question, _ = explained()
     plan = planned_reruns(result, question, kinds=KINDS, n_repeats=2)
-    assert plan.n_most == len(plan.all) * 256
+    assert plan.n_most == len(plan.all) * 64
     assert "exact Shapley values" in plan.words
-    assert "256 coalitions" in plan.words
+    assert "64 coalitions" in plan.words
     assert "2 under noise" in plan.words
     assert "5 with other removals" in plan.words
     assert len({one.key for one in plan.all}) == len(plan.all)
@@ -391,7 +391,7 @@ def test_with_many_units_sampling_stands_in_for_all_coalitions_unless_the_budget
 
 
 def test_several_baselines_become_one_with_a_removal_of_one_image(explained):
-    result, question, _ = explained(method="integrated-gradients", tolerance=0.2)
+    result, question, _ = explained(method="integrated-gradients", tolerance=0.9)
     facts = result.manifest.estimate | {"n_evaluations": 33}
     two = replace(result, request=replace(result.request, removal="black-white"))
     two = replace(two, manifest=replace(result.manifest, estimate=facts))
