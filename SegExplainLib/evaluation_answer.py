@@ -8,6 +8,7 @@ from SegExplainLib.contract import InvalidRequest
 from SegExplainLib.evaluate import evaluate
 from SegExplainLib.progress import Progress
 from SegExplainLib.report.evaluation import EVALUATION_PNG
+from SegExplainLib.report.evaluation_section import verdict
 from SegExplainLib.report.evaluation_table import main_table, undefined_reasons
 from SegExplainLib.report.evaluation_words import evaluation_sentences
 
@@ -32,8 +33,8 @@ def evaluation_answer(
         progress: Is told stages, steps and warnings.
 
     Returns:
-        folder; picture, a PNG file; sentences; headings and rows of the main table, all cells texts; undefined, why
-        main numbers have no value; warnings. JSON-able.
+        folder; picture, a PNG file; verdict, a few words on one result, empty of several; sentences; headings and rows
+        of the main table, all cells texts; undefined, why main numbers have no value; warnings. JSON-able.
 
     Raises:
         InvalidRequest: a field is unknown or of the wrong type, or the results cannot be judged together.
@@ -51,6 +52,7 @@ def evaluation_answer(
     return {
         "folder": str(out),
         "picture": str(out / EVALUATION_PNG),
+        "verdict": verdict(evaluation.results[0]) if len(evaluation.results) == 1 else "",
         "sentences": evaluation_sentences(evaluation),
         "headings": headings,
         "rows": rows,

@@ -139,8 +139,7 @@ def load_folder(scene: Any, folder: Path, ct: Any, logics: Logics) -> Result:
         raise
     result.set_sentences(manifest.answer, folder=folder)
     if manifest.evaluation:
-        said = manifest.evaluation.get("sentences", ())
-        result.set_trust(CheckedTrust(sentences=said, picture=str(folder / CURVES)))
+        result.set_trust(CheckedTrust.of({"sentences": [], "picture": str(folder / CURVES)} | manifest.evaluation))
     return result
 
 

@@ -31,6 +31,7 @@ class CheckedTrust:
 
     Attributes:
         sentences: In the order in which they should be read.
+        verdict: The shortest of them; empty where there is none.
         headings: Of the table of main numbers; empty where there is none.
         rows: A text for each heading.
         undefined: Why some of them have no value.
@@ -38,6 +39,7 @@ class CheckedTrust:
     """
 
     sentences: Sequence[str]
+    verdict: str = ""
     headings: Sequence[str] = ()
     rows: Sequence[Sequence[str]] = ()
     undefined: Sequence[str] = ()

@@ -8,6 +8,7 @@ from PySide6 import QtGui
 from test_panel import _event, _failure, _make_ready, _panel, _settle, _start
 
 SENTENCES = ["More faithful than chance: “liver” goes first (p = 0.05).", "It need not agree with anatomy."]
+VERDICT = "More faithful than chance."
 HEADINGS = ["", "kernel-shap", "largest unit first", "chance"]
 ROWS = [
     ["Area over the curve, by units ↑", "0.923", "0.846", "0.601"],
@@ -51,7 +52,9 @@ def _finish(bed, folder, **given):
 def _trust(picture=""):
     from SegExplainGui.shown_result import CheckedTrust
 
-    return CheckedTrust(sentences=SENTENCES, headings=HEADINGS, rows=ROWS, undefined=UNDEFINED, picture=str(picture))
+    return CheckedTrust(
+        sentences=SENTENCES, verdict=VERDICT, headings=HEADINGS, rows=ROWS, undefined=UNDEFINED, picture=str(picture)
+    )
 
 
 def _picture(folder):
@@ -121,7 +124,8 @@ def test_what_came_of_a_check_is_shown_with_its_numbers_and_curves(a_finished_be
     assert ui.trustLabel.text.split("\n") == [f"• {sentence}" for sentence in SENTENCES]
     table = ui.trustTable
     assert _cells(table) == ROWS
-    assert [table.horizontalHeaderItem(at).text() for at in range(4)] == HEADINGS
+    assert [table.horizontalHeaderItem(at).text().replace("\n", " ") for at in range(4)] == HEADINGS
+    assert ui.trustSection.text == f"Can it be trusted? {VERDICT}"
     assert UNDEFINED[0] in ui.undefinedLabel.text
     assert not ui.curvesButton.isHidden()
     assert ui.curvesButton.iconSize.width() / ui.curvesButton.iconSize.height() == pytest.approx(2.5, rel=0.02)
@@ -181,6 +185,7 @@ def test_each_result_shows_its_own_check(a_finished_bed, tmp_path):
     first.set_trust(_trust())
     _finish(bed, tmp_path, name="Second")
     assert bed.ui.trustLabel.isHidden()
+    assert bed.ui.trustSection.text == "Can it be trusted?"
     bed.ui.resultSelector.currentIndex = 1
     assert bed.panel.shown_result == first
     assert bed.ui.trustLabel.text.startswith("• More faithful")

@@ -40,7 +40,7 @@ class TrustView:
         self._ui, self._services, self._message, self._line = ui, services, message, line
         self._chosen, self._use, self._on_change, self._on_missing = chosen, use, on_change, on_missing
         self._shown: tuple[Any, ...] | None = None
-        ui.trustTable.horizontalHeader().setDefaultAlignment(qt.Qt.AlignCenter)
+        ui.trustTable.verticalHeader().setSectionResizeMode(qt.QHeaderView.ResizeToContents)
         ui.trustButton.connect("clicked()", self._on_click)
         ui.curvesButton.connect("clicked()", self._on_curves)
         ui.resultSelector.connect("currentIndexChanged(int)", lambda _row: self.refresh())
@@ -134,6 +134,7 @@ class TrustView:
         if wanted == self._shown:
             return
         self._shown = wanted
+        ui.trustSection.text = " ".join([_("Can it be trusted?"), trust.verdict if trust is not None else ""]).strip()
         ui.trustLabel.text = "" if trust is None else "\n".join(f"• {sentence}" for sentence in trust.sentences)
         ui.trustLabel.setVisible(trust is not None)
         self._show_table(trust)
@@ -151,7 +152,7 @@ class TrustView:
         table.setVisible(bool(rows))
         table.setColumnCount(len(headings))
         table.setRowCount(len(rows))
-        table.setHorizontalHeaderLabels(headings)
+        table.setHorizontalHeaderLabels([heading.replace(" ", "\n", 1) for heading in headings])
         for at, row in enumerate(rows):
             for column, text in enumerate(row):
                 cell = qt.QTableWidgetItem(text)
