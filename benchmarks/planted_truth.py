@@ -27,6 +27,8 @@ REMOVALS = ("local-mean", "air", "mean", "blur")
 SHAPLEY_METHODS = ("kernel-shap", "leverage-shap", "permutation")
 EXACT_ORGANS = ("liver", "spleen", "spine")
 """Beside inserts and rest of body: few enough for every coalition."""
+HYBRID_MM = 90.0
+"""Lattice edge: pieces of about 180 voxels of 10 mm."""
 BUDGETS = {
     "integrated-gradients": 48,
     "xrai": 48,
@@ -35,7 +37,7 @@ BUDGETS = {
     "smoothgrad-squared": 32,
     "vargrad": 32,
 }
-"""Gradients; Shapley methods stop at the library's own tolerance."""
+"""Gradients; Shapley methods get the library's own number of coalitions, and stop at its tolerance."""
 LATE_CAM, LATE_LAYER = "seg-grad-cam, late layer", "both"
 """Seg-Grad-CAM looks at the coarsest features by itself, where metal still has a place; here at those of the label."""
 NONE = "–"
@@ -71,6 +73,7 @@ def answered(truth: str, seed: int, units: str, *, methods: Sequence[str]) -> It
                 value=SMOOTH[truth],
                 removal=REMOVALS[0] if removal == NONE else removal,
                 units="organs" if units == "few" else units,
+                unit_mm=HYBRID_MM,
                 budget=BUDGETS.get(method, 0),
                 layer=LATE_LAYER if method == LATE_CAM else "",
             )
@@ -111,8 +114,8 @@ def main() -> None:
     options.out.mkdir(parents=True, exist_ok=True)
     rows: dict[str, list[dict]] = {units: [] for units in options.units}
     with (options.out / "answers.jsonl").open("w") as file:
-        for seed in range(options.cases):
-            for units in options.units:
+        for units in options.units:
+            for seed in range(options.cases):
                 for truth in TRUTHS:
                     for row in answered(truth, seed, units, methods=options.methods):
                         rows[units].append(row)

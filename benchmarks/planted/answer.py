@@ -30,12 +30,20 @@ class Asker:
         value: str,
         removal: str = "local-mean",
         units: str = "organs",
+        unit_mm: float = 30.0,
         budget: int = 0,
         layer: str = "",
     ) -> Attribution:
         """What the pipeline would report of the case for these fields of a request."""
         request = replace(
-            self.case.request, method=method, value=value, removal=removal, units=units, budget=budget, layer=layer
+            self.case.request,
+            method=method,
+            value=value,
+            removal=removal,
+            units=units,
+            unit_mm=unit_mm,
+            budget=budget,
+            layer=layer,
         )
         progress = Progress()
         question = prepared_question(request, progress, warm=self.warm)
