@@ -1,11 +1,12 @@
 """Which method, which units and which removal explain a label most faithfully: all of them, on the same games.
 
     python -m benchmarks.faithfulness --out FOLDER [--torso SEED ...] [--case NAME=request.json ...]
-        [--units hybrid:180 fcc:130 organs] [--fine-units fcc:80] [--removals local-mean air ...] [--methods ...]
+        [--units hybrid:130 organs fcc:140] [--fine-units fcc:130 fcc:80] [--removals local-mean air ...]
 
 Each case, kind of units and removal is one game: every method's ranking is judged by it, beside random importances and
 the order by volume. A game of few units is played in full, so that its numbers are exact. Fine units are judged under
-the first removal only, by Shapley methods only. What is done is kept in FOLDER, and the same command goes on with it.
+the first removal only, and for one Shapley method only. What is done is kept in FOLDER, and the same command goes on
+with it.
 """
 
 import argparse
@@ -21,14 +22,13 @@ from benchmarks.faithfulness.run import Games, Settings, run
 from benchmarks.faithfulness.tables import write_csv, write_markdown
 from SegExplainLib.contract import METHODS, SINGLE_REMOVALS, SegExplainError
 
-TORSOS = (5, 6, 7)
-"""Seeds; 6 is the demo's."""
-UNITS = ("hybrid:180", "fcc:130", "organs")
-"""About ten units each, so that kinds differ in what a unit is and not in how many there are."""
-FINE_UNITS = ("fcc:80",)
+TORSOS = (0, 5, 7)
+UNITS = ("hybrid:130", "organs", "fcc:140")
+"""Six to ten units each, so that kinds differ in what a unit is and little in how many there are."""
+FINE_UNITS = ("fcc:130", "fcc:80")
 REMOVALS = ("local-mean", "air", "blur")
-GRADIENTS = {"integrated-gradients": 25, "expected-gradients": 16, "xrai": 25}
-GRADIENTS |= dict.fromkeys(("smoothgrad", "smoothgrad-squared", "vargrad"), 16)
+GRADIENTS = {"integrated-gradients": 17, "expected-gradients": 12, "xrai": 17}
+GRADIENTS |= dict.fromkeys(("smoothgrad", "smoothgrad-squared", "vargrad"), 12)
 QUICK_GRADIENTS = dict.fromkeys(GRADIENTS, 5)
 
 
@@ -41,7 +41,7 @@ def arguments(given: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--fine-units", nargs="*", default=list(FINE_UNITS))
     parser.add_argument("--removals", nargs="*", default=list(REMOVALS), choices=SINGLE_REMOVALS)
     parser.add_argument("--methods", nargs="*", default=list(OURS), choices=METHODS)
-    parser.add_argument("--budget", type=int, default=3000, help="coalitions; games of no more are played in full")
+    parser.add_argument("--budget", type=int, default=1500, help="most coalitions: games of no more are played in full")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--quick", action="store_true", help="few gradients, and no fine units")
     return parser.parse_args(given)

@@ -1,6 +1,7 @@
 """What is explained, and by which units: synthetic torsos that one tile of the demo model sees, or any request."""
 
 import json
+import math
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Self
@@ -17,6 +18,8 @@ from SegExplainLib.volume_io import write_nrrd
 TARGET = "lesion"
 TILE_VOXELS = 40
 """Edge of the demo model's tile."""
+LEAST_ORGAN_ML = 100.0
+"""Smaller organs, but for the target, are left to the rest of the body: each more would double a game."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +49,8 @@ class Units:
             units = cls(kind, float(edge) if edge else 0.0)
         except ValueError:
             units = cls("")
-        if units.kind not in UNIT_KINDS or (units.kind == "organs") != (units.edge_mm == 0.0):
+        is_edge_right = units.edge_mm == 0.0 if kind == "organs" else 0.0 < units.edge_mm < math.inf
+        if units.kind not in UNIT_KINDS or not is_edge_right:
             raise InvalidRequest(f"There are no units {text!r}.", "Give organs, hybrid:MM or fcc:MM.")
         return units
 
@@ -75,12 +79,21 @@ def torso_case(seed: int, folder: Path) -> Case:
     grid = torso.ct.grid.cropped(tuple(start.tolist()), (TILE_VOXELS,) * 3)
     ct, organs = folder / name / "ct.nrrd", folder / name / "organs.nrrd"
     write_nrrd(Volume(torso.ct.array[block], grid), ct)
-    names = {label: organ for label, organ in torso.label_names.items() if label}
-    write_organ_map(OrganMap(Volume(labels[block].astype(np.int32), grid), names), organs)
+    write_organ_map(_large_organs(Volume(labels[block].astype(np.int32), grid), torso.label_names), organs)
     roi = f"segment:{TARGET}+10"
     return Case(
         name, ExplainRequest(ct=str(ct), model=str(demo_model_folder()), target=TARGET, roi=roi, organs=str(organs))
     )
+
+
+def _large_organs(labels: Volume, names: dict[int, str]) -> OrganMap:
+    volumes_ml = np.bincount(labels.array.ravel(), minlength=len(names)) * labels.grid.voxel_volume_ml
+    kept = {
+        label: organ
+        for label, organ in names.items()
+        if label and (organ == TARGET or volumes_ml[label] >= LEAST_ORGAN_ML)
+    }
+    return OrganMap(Volume(np.where(np.isin(labels.array, list(kept)), labels.array, 0), labels.grid), kept)
 
 
 def given_case(text: str) -> Case:

@@ -14,8 +14,15 @@ from SegExplainLib.progress import Progress
 
 OURS = ("exact", "kernel-shap", "leverage-shap", "permutation", *GRADIENT_METHODS)
 """The methods of the packages shap and captum are cross-checks; they run when they are asked for."""
+SPEAKERS = ("kernel-shap", "leverage-shap", "exact")
+"""Methods by which units are compared: the first of them that is run."""
 PER_UNIT = 10
 """Coalitions that a sampling method gets for each unit."""
+
+
+def speaker_of(methods: Sequence[str]) -> str:
+    """The method by which units are compared."""
+    return next((name for name in SPEAKERS if name in methods), methods[0])
 
 
 @dataclass(frozen=True, eq=False)

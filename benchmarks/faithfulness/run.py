@@ -8,7 +8,7 @@ from pathlib import Path
 
 from benchmarks.faithfulness.cases import Case, Units
 from benchmarks.faithfulness.judged import Judged, Row, fidelity_rows, judged_rows
-from benchmarks.faithfulness.methods import Importances, VoxelMaps, importances
+from benchmarks.faithfulness.methods import Importances, VoxelMaps, importances, speaker_of
 from benchmarks.faithfulness.opened import opened_game
 from SegExplainLib.contract import SHAPLEY_METHODS
 from SegExplainLib.warm import WarmState
@@ -40,8 +40,7 @@ class Games:
 
     Attributes:
         units: Kinds of units; the first is the default one.
-        fine_units: More of them, played under the default removal only and by Shapley methods only: units that
-            are too many for games in full.
+        fine_units: More of them, played under the default removal only and for one method.
         removals: The first is the default one.
     """
 
@@ -71,8 +70,8 @@ def run(
         for units, removal in games.every:
             path = folder / "games" / f"{case.name}_{units.name}_{removal}.json"
             has_voxels = games.is_default(units.name, removal)
-            methods = [name for name in settings.methods if units in games.units or name in SHAPLEY_METHODS]
-            question = _asked(case, units, removal, replace(settings, methods=tuple(methods)), has_voxels=has_voxels)
+            methods = settings.methods if units in games.units else (speaker_of(settings.methods),)
+            question = _asked(case, units, removal, replace(settings, methods=methods), has_voxels=has_voxels)
             judged = _kept(path, question)
             if judged is None:
                 judged = _played(case, units, removal, settings, maps=maps, warm=warm, question=question)

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.faithfulness.judged import Judged
+from benchmarks.faithfulness.methods import speaker_of
 from benchmarks.faithfulness.run import Games
 from SegExplainLib.atomic import atomic_path
 
@@ -41,8 +42,6 @@ FIDELITY: dict[str, Number] = {
     "absolute": ("voxels, absolute", "fidelity"),
 }
 CONTROLS = ("volume only", "random")
-UNITS_JUDGED_BY = ("kernel-shap", "leverage-shap", "exact")
-"""Which method speaks for the units: the first that was run."""
 
 
 def write_csv(judged: Sequence[Judged], path: Path) -> None:
@@ -82,8 +81,7 @@ def methods_of(judged: Iterable[Judged]) -> list[str]:
 
 def speaker(judged: Iterable[Judged]) -> str:
     """The method by which units are compared."""
-    names = methods_of(judged)
-    return next((name for name in UNITS_JUDGED_BY if name in names), names[0])
+    return speaker_of(methods_of(judged))
 
 
 Source = list[tuple[Sequence[Judged], str]]
