@@ -6,6 +6,7 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 
 from SegExplainLib.contract import SHAPLEY_METHODS, SINGLE_REMOVALS, ExplainRequest, InvalidRequest, nearest_names
 from SegExplainLib.evaluation.stability import ANCHOR, FAMILIES
@@ -15,6 +16,7 @@ from SegExplainLib.model.random_weights import Stage, stages_of
 from SegExplainLib.pipeline import FEW_COALITIONS, SMALLEST_BUDGET, with_budget
 from SegExplainLib.question import Question
 from SegExplainLib.report.methods import method_words
+from SegExplainLib.rerun_record import RERUNS_NAME, RerunRecord
 
 KINDS = ("noise", "seeds", "weights", "removals")
 SCHEME = 1
@@ -59,12 +61,14 @@ class RerunPlan:
         reruns: The others, in the order in which they run.
         why_undefined: Kind -> a sentence, for kinds that were asked for and mean nothing for this method.
         stands_in: A sentence, where another method stands in for the result's.
+        n_kept: Of all, those that are kept from an earlier evaluation.
     """
 
     anchor: PlannedRerun
     reruns: tuple[PlannedRerun, ...]
     why_undefined: dict[str, str]
     stands_in: str = ""
+    n_kept: int = 0
 
     @property
     def all(self) -> tuple[PlannedRerun, ...]:
@@ -93,8 +97,10 @@ class RerunPlan:
         parts = ["1 as it was", *(f"{n} {phrases[kind]}" for kind, n in counts.items())]
         each = f"{request.budget} {unit}{'s' if request.budget > 1 else ''}"
         name = method_words(request.method).name
-        told = f"{len(self.all)} runs of {name} with up to {each} each: {', '.join(parts)}. {self.stands_in}"
-        return told.strip()
+        sentences = [f"{len(self.all)} runs of {name} with up to {each} each: {', '.join(parts)}.", self.stands_in]
+        if self.n_kept:
+            sentences.append(f"{self.n_kept} of them are kept from an earlier evaluation.")
+        return " ".join(sentence for sentence in sentences if sentence)
 
 
 def planned_reruns(
@@ -106,6 +112,7 @@ def planned_reruns(
     noise_hu: float = 20.0,
     budget: int = 0,
     seed: int = 0,
+    kept: Path | None = None,
 ) -> RerunPlan:
     """The re-runs of a result; asks the network nothing.
 
@@ -118,9 +125,10 @@ def planned_reruns(
         budget: Of each re-run; 0 takes what the result took of gradients, and of coalitions the least of that and
             4 n + 64 for n units, or all where these are few.
         seed: Of noise, weights and the choice of other seeds.
+        kept: Folder of an earlier evaluation's re-runs, to count what need not run again.
 
     Raises:
-        InvalidRequest: there is no such kind, or a number is out of its range.
+        InvalidRequest: there is no such kind, a number is out of its range, or ``kept`` holds a damaged record.
     """
     _check(kinds, n_repeats=n_repeats, noise_hu=noise_hu, seed=seed)
     request, stands_in = _served(result, budget)
@@ -139,7 +147,9 @@ def planned_reruns(
     }  # other seeds come first: they share the anchor's game
     chosen = [one for kind, some in wanted.items() if kind in kinds and kind not in why_undefined for one in some]
     keyed = [replace(one, key=_key(one, result)) for one in (anchor, *chosen)]
-    return RerunPlan(keyed[0], tuple(keyed[1:]), why_undefined, stands_in)
+    record = RerunRecord.at(kept / RERUNS_NAME) if kept else None
+    n_kept = sum(one.key in record for one in keyed) if record is not None else 0
+    return RerunPlan(keyed[0], tuple(keyed[1:]), why_undefined, stands_in, n_kept)
 
 
 def _check(kinds: Sequence[str], *, n_repeats: int, noise_hu: float, seed: int) -> None:

@@ -82,6 +82,7 @@ def measured_stability(
         Cancelled: somebody asked to stop; finished re-runs are kept.
         SegExplainError: of the kind that fits, where the method cannot be run at all.
     """
+    record = RerunRecord.at(kept / RERUNS_NAME)
     plan = planned_reruns(
         result, question, kinds=kinds, n_repeats=n_repeats, noise_hu=noise_hu, budget=budget, seed=seed
     )
@@ -90,7 +91,6 @@ def measured_stability(
     if not plan.reruns:
         bare = stability_scores(finished, finished, (), volumes_ml=volumes_ml, why_undefined=plan.why_undefined)
         return replace(bare, reruns=())
-    record = RerunRecord.at(kept / RERUNS_NAME)
     runs = _Runs(result, question, plan, record, progress)
     try:
         anchor, *others = [runs.rerun(one) for one in plan.all]
@@ -312,8 +312,11 @@ def noisy_question(question: Question, *, noise_hu: float, draw: Sequence[int]) 
         InvalidRequest: the noisy CT is cropped otherwise by the model's preprocessing.
     """
     case = question.case
-    noise = np.random.default_rng(draw).uniform(-noise_hu, noise_hu, case.ct.array.shape)
-    ct = Volume((case.ct.array + noise).astype(np.float32), case.ct.grid)
+    noisy = np.random.default_rng(draw).random(case.ct.array.shape, dtype=np.float32)  # in place: CTs are large
+    noisy *= 2 * noise_hu
+    noisy -= noise_hu
+    noisy += case.ct.array
+    ct = Volume(noisy, case.ct.grid)
     network_input = question.segmenter.prepared(ct)
     if not network_input.grid.is_same_as(case.network_input.grid):
         raise InvalidRequest(

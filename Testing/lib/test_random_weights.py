@@ -5,9 +5,11 @@ import copy
 import pytest
 import torch
 from builders import TinySegmenter
+from tiny_models import write_nnunet_model
 from torch import nn
 
 from SegExplainLib.contract import UnusableModel
+from SegExplainLib.model.loading import load_segmenter
 from SegExplainLib.model.random_weights import (
     Stage,
     layers_from_output,
@@ -196,6 +198,26 @@ def test_folds_of_an_ensemble_get_draws_of_their_own():
     random = randomised_segmenter(segmenter, torch.randn(1, 8, 8, 8), stage=Stage("all layers", 1.0), seed=0)
     assert random.network.networks[0] is random.passes[0].network
     assert not torch.equal(random.passes[0].network[0].weight, random.passes[1].network[0].weight)
+
+
+def test_an_nnunet_is_random_from_its_segmentation_layer_down_in_every_fold(tmp_path):
+    folder = write_nnunet_model(tmp_path / "nnUNetTrainer__nnUNetPlans__3d_fullres", n_folds=2, mirror_axes=(0,))
+    segmenter = load_segmenter(folder, device=torch.device("cpu"), trust=False)
+    tile = torch.randn(1, 16, 16, 16)
+    before, logits = copy.deepcopy(segmenter.network), segmenter.tile_logits(tile[None])
+    top = randomised_segmenter(segmenter, tile, stage=Stage("last layer", 0.0), seed=0)
+    assert {name.split(".decoder.")[-1].split(".")[0] for name in changed(before, top.network)} == {"seg_layers"}
+    every = randomised_segmenter(segmenter, tile, stage=Stage("all layers", 1.0), seed=0)
+    assert changed(before, every.network) == {
+        name.rpartition(".")[0] for name, _ in before.named_parameters(remove_duplicate=False)
+    }
+    for random in (top, every):
+        with torch.no_grad():
+            mirrored = random.network(tile[None].flip(2)).flip(2)
+            expected = (random.network(tile[None]) + mirrored) / 2
+        torch.testing.assert_close(random.tile_logits(tile[None]), expected)
+        assert not torch.allclose(random.tile_logits(tile[None]), logits, rtol=0.1)
+    assert torch.equal(segmenter.tile_logits(tile[None]), logits)
 
 
 def test_a_compiled_network_is_refused_clearly():

@@ -182,7 +182,7 @@ def test_the_number_under_noise_is_that_of_the_noisy_cts_own_prediction(of_exact
     scores, result, _ = of_exact
     _, question, _ = explained()
     for draw in range(2):
-        noise = np.random.default_rng((0, draw)).uniform(-20, 20, question.case.ct.array.shape)
+        noise = 40 * np.random.default_rng((0, draw)).random(question.case.ct.array.shape, dtype=np.float32) - 20
         noisy = Volume((question.case.ct.array + noise).astype(np.float32), question.case.ct.grid)
         expected = soft_volume(question.segmenter, question.case, question.segmenter.prepared(noisy))
         found = rerun(scores, f"draw {draw + 1}")
@@ -225,6 +225,13 @@ def test_the_reference_stays_that_of_the_ct_without_noise(explained, tmp_path):
     expected = 2 * (own & mask).sum() / (own.sum() + mask.sum())
     assert rerun(scores, "draw 1").explained_number == pytest.approx(expected) != 1.0
     assert scores.reruns[0].explained_number == 1.0
+
+    result, question, _ = explained(method="saliency")
+    soft = replace(result, request=replace(result.request, value="soft-dice"))
+    probability = torch.softmax(logits, 0)[CHANNEL].numpy()[noisy.roi]
+    expected = 2 * probability[own].sum() / (probability.sum() + own.sum())
+    scores = measured(soft, question, tmp_path, "noise", noise_hu=200.0, n_repeats=1)
+    assert rerun(scores, "draw 1").explained_number == pytest.approx(expected, rel=1e-5)
 
 
 def test_false_positives_stay_relative_to_those_of_the_ct_without_noise(explained, a_tiny_question, tmp_path):
@@ -361,7 +368,7 @@ def test_a_map_is_compared_voxel_by_voxel(of_path):
     assert scores.reruns[0].voxels is None
 
 
-def test_the_plan_tells_what_it_costs(explained):
+def test_the_plan_tells_what_it_costs(explained, of_exact, tmp_path):
     result, question, _ = explained()
     plan = planned_reruns(result, question, kinds=KINDS, n_repeats=2)
     assert plan.n_most == len(plan.all) * 64
@@ -370,6 +377,11 @@ def test_the_plan_tells_what_it_costs(explained):
     assert "2 under noise" in plan.words
     assert "5 with other removals" in plan.words
     assert len({one.key for one in plan.all}) == len(plan.all)
+    assert "kept" not in plan.words
+    kept = planned_reruns(result, question, kinds=KINDS, n_repeats=3, kept=of_exact[2])
+    assert kept.n_kept == len(plan.all) == len(kept.all) - 1
+    assert f"{kept.n_kept} of them are kept" in kept.words
+    assert planned_reruns(result, question, kinds=KINDS, seed=1, kept=tmp_path).n_kept == 0
     assert planned_reruns(result, question, kinds=()).words == "Nothing is run again."
     of_gradient, question, _ = explained(method="saliency")
     assert "1 gradient each" in planned_reruns(of_gradient, question, kinds=["noise"], budget=50).words
