@@ -265,7 +265,7 @@ class Session:
 
     def show_preview(self) -> None:
         """Lays the preview of the run under way over its CT; nothing where there is none."""
-        if self._run is not None and self._run.preview is not None:
+        if self._run is not None and self._run.is_active and self._run.preview is not None:
             show_preview(self._run.preview, self.scene, opacity=MAP_OPACITY)
 
     def show_chart(self, result: Result) -> None:

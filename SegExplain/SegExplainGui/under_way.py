@@ -71,6 +71,6 @@ class UnderWay:
         self.stop(_("The scene was closed while SegExplain was at work; the work was stopped."))
 
     def _abandon(self, failure: Failure | None) -> None:
-        if self._work is not None:
-            self._work.abandon(failure)
-            self._work = None
+        work, self._work = self._work, None
+        if work is not None:
+            work.abandon(failure)

@@ -89,6 +89,16 @@ def look_at(result: Any, widget: Any, *, n_strongest: int) -> None:
     slicer.app.processEvents()
 
 
+def check(widget: Any, path: Path) -> None:
+    """The section below a result after a click on Check this explanation."""
+    session, ui = widget.logic.session(), widget.ui
+    ui.trustButton.click()
+    wait(lambda: not session.is_busy and ui.trustButton.text == "Check this explanation")
+    slicer.app.processEvents()
+    ui.trustSection.resize(PANEL_WIDTH, ui.trustSection.sizeHint().height())
+    ui.trustSection.grab().save(str(path))
+
+
 def show_slice(view: SliceView, centre_ras_mm: Any) -> None:
     """Goes through a point, with room for the legend at the right, a ruler and the axes."""
     view.look_at(centre_ras_mm)
@@ -159,6 +169,8 @@ def main() -> None:
     view_3d.look_from(slicer.vtkMRMLCameraNode.Anterior)
     views["1"] = Image.fromarray(view_3d.pixels())
     composed(Image.open(panel).convert("RGB"), views).save(out / "slicer_result.png", optimize=True)
+    if arguments.kept is None:  # a folder that was saved is without the CT that was explained
+        check(widget, out / "slicer_trust.png")
     widget.cleanup()
     file.SegExplainLogic.forget_session()
 

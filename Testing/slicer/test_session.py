@@ -366,49 +366,6 @@ def checked_until(session, result, *, until):
     return run, events
 
 
-def test_a_finished_result_is_checked_and_a_saved_scene_keeps_what_was_found(a_session, a_small_result, tmp_path):
-    from SegExplainGui import console
-    from SegExplainGui.result_files import load_folder, save_folder
-    from SegExplainGui.scene.result import results_in
-
-    result = a_small_result
-    assert a_session.why_unchecked(result) == ""
-    trust = console.evaluate(a_session, result, stability=(), trust_model=False, callback=None)
-    assert trust == result.trust
-    assert trust.headings == ["", "exact", "largest unit first", "chance"]
-    assert trust.has_picture
-    a_session.open_curves(result)
-    assert a_session._desktop.opened[-1] == Path(trust.picture)
-    again = console.evaluate(a_session, result, stability=(), trust_model=False, callback=None)
-    assert (again.sentences, again.rows) == (trust.sentences, trust.rows)
-    assert again.picture != trust.picture, "a finished check stays as it is"
-    trust = result.trust
-
-    save_folder(result, tmp_path / "saved")
-    loaded = load_folder(a_session.scene, tmp_path / "saved", result.ct, a_session.logics)
-    assert loaded.trust.sentences == trust.sentences
-    assert loaded.trust.has_picture
-    elsewhere = console.evaluate(a_session, loaded, stability=(), trust_model=False, callback=None)
-    assert (elsewhere.sentences, elsewhere.rows) == (trust.sentences, trust.rows)
-    assert not list((tmp_path / "saved").glob("evaluation-*"))
-    loaded.remove()
-
-    scene = a_session.scene
-    scene.SetRootDirectory(str(tmp_path))
-    assert scene.WriteToMRB(str(tmp_path / "scene.mrb"))
-    a_session.close()
-    scene.Clear(False)
-    assert scene.ReadFromMRB(str(tmp_path / "scene.mrb"), True)
-    (kept,) = results_in(scene)
-    assert kept.trust == trust
-    assert not kept.trust.has_picture
-    assert "no longer on this computer" in a_session.why_unchecked(kept)
-    with pytest.raises(InvalidRequest, match="no longer on this computer"):
-        console.evaluate(a_session, kept, stability=(), trust_model=False, callback=None)
-    with pytest.raises(InvalidRequest, match="no longer on this computer"):
-        a_session.open_curves(kept)
-
-
 def test_a_check_can_be_cancelled_and_another_begins_where_it_ended(a_session, a_small_result):
     from SegExplainGui import console
 
@@ -450,3 +407,46 @@ def test_the_scene_comes_back_from_a_file_with_its_answers(a_session, a_torso, t
     other = next(cls for cls in answers if cls != "lesion")
     again.show(other, answers[other][0], top_k=5, sign="both", opacity=0.4)
     assert again.shown == (other, answers[other][0])
+
+
+def test_a_finished_result_is_checked_and_a_saved_scene_keeps_what_was_found(a_session, a_small_result, tmp_path):
+    from SegExplainGui import console
+    from SegExplainGui.result_files import load_folder, save_folder
+    from SegExplainGui.scene.result import results_in
+
+    result = a_small_result
+    assert a_session.why_unchecked(result) == ""
+    trust = console.evaluate(a_session, result, stability=(), trust_model=False, callback=None)
+    assert trust == result.trust
+    assert trust.headings == ["", "exact", "largest unit first", "chance"]
+    assert trust.has_picture
+    a_session.open_curves(result)
+    assert a_session._desktop.opened[-1] == Path(trust.picture)
+    again = console.evaluate(a_session, result, stability=(), trust_model=False, callback=None)
+    assert (again.sentences, again.rows) == (trust.sentences, trust.rows)
+    assert again.picture != trust.picture, "a finished check stays as it is"
+    trust = result.trust
+
+    save_folder(result, tmp_path / "saved")
+    loaded = load_folder(a_session.scene, tmp_path / "saved", result.ct, a_session.logics)
+    assert loaded.trust.sentences == trust.sentences
+    assert loaded.trust.has_picture
+    elsewhere = console.evaluate(a_session, loaded, stability=(), trust_model=False, callback=None)
+    assert (elsewhere.sentences, elsewhere.rows) == (trust.sentences, trust.rows)
+    assert not list((tmp_path / "saved").glob("evaluation-*"))
+    loaded.remove()
+
+    scene = a_session.scene
+    scene.SetRootDirectory(str(tmp_path))
+    assert scene.WriteToMRB(str(tmp_path / "scene.mrb"))
+    a_session.close()
+    scene.Clear(False)
+    assert scene.ReadFromMRB(str(tmp_path / "scene.mrb"), True)
+    (kept,) = results_in(scene)
+    assert kept.trust == trust
+    assert not kept.trust.has_picture
+    assert "no longer on this computer" in a_session.why_unchecked(kept)
+    with pytest.raises(InvalidRequest, match="no longer on this computer"):
+        console.evaluate(a_session, kept, stability=(), trust_model=False, callback=None)
+    with pytest.raises(InvalidRequest, match="no longer on this computer"):
+        a_session.open_curves(kept)

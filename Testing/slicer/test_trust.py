@@ -118,9 +118,11 @@ def test_what_came_of_a_check_is_shown_with_its_numbers_and_curves(a_finished_be
     bed = a_finished_bed
     _check(bed)
     bed.panel.shown_result.set_trust(_trust(_picture(tmp_path)))
+    ui = bed.ui
+    ui.trustSection.collapsed = True
     bed.services.answer("evaluate", "end", None)
     _settle()
-    ui = bed.ui
+    assert not ui.trustSection.collapsed
     assert ui.trustLabel.text.split("\n") == [f"• {sentence}" for sentence in SENTENCES]
     table = ui.trustTable
     assert _cells(table) == ROWS

@@ -92,9 +92,11 @@ class TrustView:
     def _on_end(self, failure: Failure | None) -> None:
         self._line.end()
         self._show_running(False)
-        if failure is not None and failure.kind == "Cancelled":
+        if failure is None:
+            self._ui.trustSection.collapsed = False
+        elif failure.kind == "Cancelled":
             self._message.show_note(failure.message or _("Stopped."))
-        elif failure is not None:
+        else:
             self._message.show_failure(failure)
             self._on_missing(failure)
         self._on_change()

@@ -61,6 +61,8 @@ def stage_words(stage: str) -> str:
         "compare with the mask": _("Comparing the map with the label"),
         "evaluate coalitions": _("Trying combinations of units"),
         "evaluate voxels": _("Trying combinations of voxels"),
+        "measure stability": _("Explaining again, to see what stays"),
+        "tell the results": _("Writing the results"),
         "take gradients": _("Following the network back"),
         "write results": _("Writing the results"),
     }
