@@ -1,5 +1,6 @@
 """What an evaluation says of one result, as a section of its report."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from SegExplainLib.contract import InvalidRequest
@@ -33,6 +34,7 @@ class ScoreRow:
         value: Of the explanation.
         largest_first: Of the order that only knows sizes.
         chance: Of an explanation that knows nothing.
+        why_undefined: A sentence, where the explanation has no value.
     """
 
     label: str
@@ -40,6 +42,7 @@ class ScoreRow:
     value: str
     largest_first: str
     chance: str
+    why_undefined: str
 
 
 def evaluation_of(result: ResultScores, evaluation: Evaluation) -> Evaluation:
@@ -57,16 +60,17 @@ def evaluation_section(evaluation: Evaluation, result: ResultScores, *, curves: 
         folder_name: Where the whole evaluation lies.
     """
     alone = evaluation_of(result, evaluation)
-    shown = [metric for metric in _main_metrics(result) if metric.name not in LEFT_TO_THE_TABLES]
+    rows = score_rows(alone)
+    others = [other.name for other in evaluation.results if other.name != result.name]
     return rendered(
         TEMPLATE,
         verdict=verdict(result),
         sentences=evaluation_sentences(alone),
         warnings=evaluation.warnings,
         curves=embedded(curves),
-        rows=score_rows(alone),
-        reasons=list(dict.fromkeys(metric.why_undefined for metric in shown if metric.why_undefined)),
-        others=listed([other.name for other in evaluation.results if other.name != result.name]),
+        rows=rows,
+        missing=missing_words(rows),
+        others=listed(others) if others else "",
         folder=folder_name,
     )
 
@@ -83,10 +87,19 @@ def score_rows(alone: Evaluation) -> list[ScoreRow]:
     """The main numbers of an evaluation of one result that stand on a page."""
     (result,), (_, rows) = alone.results, main_table(alone)
     return [
-        ScoreRow(label.strip(), label.startswith(" "), value, largest_first, chance)
+        ScoreRow(label.strip(), label.startswith(" "), value, largest_first, chance, metric.why_undefined)
         for metric, (label, value, largest_first, chance) in zip(_main_metrics(result), rows, strict=True)
         if metric.name not in LEFT_TO_THE_TABLES
     ]
+
+
+def missing_words(rows: Sequence[ScoreRow]) -> list[str]:
+    """Which numbers have no value, and why: a sentence or two for each reason."""
+    labels: dict[str, list[str]] = {}
+    for row in rows:
+        if row.why_undefined:
+            labels.setdefault(row.why_undefined, []).append(row.label.rstrip(" ↑↓"))
+    return [f"{listed(list(dict.fromkeys(names)))}. {why}" for why, names in labels.items()]
 
 
 def curves_words(evaluation: Evaluation) -> tuple[str, str]:
@@ -94,7 +107,7 @@ def curves_words(evaluation: Evaluation) -> tuple[str, str]:
     number, target = quantity_words(evaluation.quantity).short, readable(evaluation.target)
     alt = (
         f"Curves of the {number} of “{target}” while units are removed one after the other, over their number and over "
-        "their volume; the table below tells the areas."
+        "their volume, and the Dice of the mask with the map's best segments; the table below tells the areas."
     )
     caption = (
         "Units are removed one after the other, and the network is asked anew. The sooner the red curve falls and the "
@@ -102,6 +115,7 @@ def curves_words(evaluation: Evaluation) -> tuple[str, str]:
     )
     if evaluation.sticks.random:
         caption += " The grey band holds 95 % of random orders."
+    caption += " Dice asks something else: whether the map lies where the mask does."
     return alt, caption
 
 

@@ -6,6 +6,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.transforms import Bbox
 
 from SegExplainLib.evaluation.scorecard import Evaluation
 from SegExplainLib.report.evaluation_curves import draw_curves
@@ -17,6 +18,7 @@ def write_result_curves(path: Path, alone: Evaluation) -> None:
     """Writes a PNG of an evaluation of one result."""
     figure = draw_curves(alone)
     wrap_panels(figure)
+    _round_places(figure)
     FigureCanvasAgg(figure).print_png(path, metadata={"Software": None})
 
 
@@ -43,6 +45,14 @@ def wrap_panels(figure: Figure) -> None:
     if isinstance(layout, ConstrainedLayoutEngine):
         left, bottom, width, height = layout.get()["rect"]
         layout.set(rect=(left, bottom / n_rows, width, 1 - (1 - height) / n_rows))
+
+
+def _round_places(figure: Figure) -> None:
+    """Lays the panels out to a fifth of a pixel: the solver's last digits vary, and one evaluation is one picture."""
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")
+    for axes in figure.axes:
+        axes.set_position(Bbox.from_bounds(*(round(edge, 4) for edge in axes.get_position().bounds)))
 
 
 def _take_over_y_label(axes: Axes, first: Axes) -> None:

@@ -206,6 +206,13 @@ def test_the_section_tells_the_sentences_shows_the_curves_and_the_main_numbers(t
         assert f"which also judged {others.pop()}" in text
 
 
+def test_a_result_that_was_judged_alone_names_no_others(copies):
+    folders, evaluation = copies
+    assert tell(replace(evaluation, results=evaluation.results[:1])) == []
+    assert "also judged" not in section_of(folders[0])
+    assert ResultManifest.read(folders[1]).evaluation == {}
+
+
 def test_what_has_no_value_is_told_with_its_reason_once(judged, tmp_path):
     picture = Picture(tmp_path / "p.png", "alt", "caption", 100)
     picture.path.write_bytes(b"\x89PNG")
@@ -220,7 +227,7 @@ def test_what_has_no_value_is_told_with_its_reason_once(judged, tmp_path):
         evaluation_section(judged[1], one, curves=picture, folder_name="f")
         for one in (result, replace(result, units=units))
     )
-    assert after.count("Without a value: Nobody asked.") == 1
+    assert after.count("Without a value: percentile among random orders. Nobody asked.") == 1
     assert after.count("<td>–</td>") == before.count("<td>–</td>") + 2
 
 
