@@ -63,7 +63,9 @@ def numbers_of(rows, **which):
 
 
 def test_every_method_is_judged_with_every_kind_of_units_and_every_removal(the_rows):
-    judged = {(row["units"], row["removal"], row["method"]) for row in the_rows if row["metric"] == "abpc-units"}
+    judged = {
+        (row["units"], row["removal"], row["method"]) for row in the_rows if row["metric"] == "abpc-units-relative"
+    }
     methods = (*OURS, "random", "volume only")
     assert judged == {(units, removal, method) for units in UNITS for removal in REMOVALS for method in methods}
 
@@ -79,6 +81,16 @@ def test_random_importances_are_at_chance_within_their_error(the_rows):
             assert abs(value) < 4 * error
     for value, error in numbers_of(the_rows, method="random", metric="faithfulness-correlation"):
         assert abs(value) < 4 * error
+
+
+def test_voxels_are_removed_by_their_sign_and_by_their_size(the_rows):
+    fidelity = {
+        order: {row["method"]: row["value"] for row in the_rows if row["order"] == f"voxels, {order}"}
+        for order in ("original", "absolute")
+    }
+    assert set(fidelity["original"]) == {"kernel-shap", *OURS[4:], "random"} == set(fidelity["absolute"])
+    assert fidelity["original"]["saliency"] == fidelity["absolute"]["saliency"]  # is never negative
+    assert fidelity["original"]["input-x-gradient"] != fidelity["absolute"]["input-x-gradient"]
 
 
 def test_exact_shapley_values_of_a_full_game_beat_most_random_orders(the_rows):
@@ -108,7 +120,7 @@ def test_a_second_run_asks_the_network_nothing_and_says_the_same(the_benchmark, 
         main(["--out", str(the_benchmark), "--case", f"tiny={a_tiny_case / 'request.json'}", *OPTIONS])
     finally:
         shutil.move(a_tiny_case / "elsewhere", a_tiny_case / "bundle")
-    assert capsys.readouterr().out.count("at hand") == len(UNITS) * len(REMOVALS)
+    assert capsys.readouterr().out.count("at hand") == len(UNITS) * len(REMOVALS) + 1
     assert (the_benchmark / "faithfulness.csv").read_bytes() == before
 
 

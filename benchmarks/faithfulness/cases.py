@@ -56,8 +56,14 @@ class Units:
 
     @property
     def name(self) -> str:
-        """For tables and files."""
+        """For files."""
         return f"{self.kind}-{self.edge_mm:g}mm" if self.edge_mm else self.kind
+
+    @property
+    def words(self) -> str:
+        """For people."""
+        kind = self.kind.upper() if self.kind == "fcc" else self.kind
+        return f"{kind}, {self.edge_mm:g} mm" if self.edge_mm else kind
 
     def of(self, request: ExplainRequest) -> ExplainRequest:
         """The request with these units."""

@@ -13,16 +13,18 @@ from benchmarks.faithfulness.run import Games
 from benchmarks.faithfulness.tables import (
     CONTROLS,
     OF_A_METHOD,
+    count_range,
     mean_and_deviation,
     methods_of,
     speaker,
     values_of,
 )
 from SegExplainLib.atomic import atomic_path
+from SegExplainLib.report.methods import METHOD_WORDS
 
 # Okabe & Ito (2008): apart under every common colour blindness.
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00")
-MARKERS = ("o", "s", "^", "D", "v")
+DASHES = ("-", "--", "-.", ":")
 SHARES = np.linspace(0.0, 1.0, 101)
 AXIS_LABELS = {"units": "removed units, %", "volume": "removed volume, %"}
 
@@ -36,15 +38,20 @@ def write_figure(judged: Sequence[Judged], games: Games, path: Path) -> None:
     curves = top.subplots(1, 2, sharey=True)
     for axes, axis in zip(curves, ("units", "volume"), strict=True):
         _draw_curves(axes, judged, games, axis)
-    curves[0].set_ylabel("explained number left, % of its drop")
-    curves[1].legend(frameon=False, fontsize=8.5)
-    top.suptitle(f"Most important unit first by {speaker(judged)}, {games.removals[0]}", fontsize=10.5)
+    curves[0].set_ylabel("explained number,\n% of the way from no unit to all")
+    curves[1].legend(title="units (how many)", title_fontsize=9, frameon=False, fontsize=9)
+    top.suptitle(
+        f"Units removed one by one ({games.removals[0]}), the most important by {_name(speaker(judged))} first; "
+        "thin: one case",
+        fontsize=10.5,
+    )
     dots = bottom.subplots(1, 2, sharey=True)
-    default = [game for game in judged if games.is_default(game.units, game.removal)]
+    default = [game for game in judged if games.is_default(game)]
     for axes, name in zip(dots, ("NAOPC, units", "NAOPC, volume"), strict=True):
         _draw_methods(axes, default, name)
     bottom.suptitle(
-        f"Every method, {default[0].units}, {default[0].removal}: small dots are cases, bars their spread",
+        f"Every method: units {games.units[0].words}, removal {games.removals[0]}; small dots are cases, bars their "
+        "standard deviation, the dashed line is chance",
         fontsize=10.5,
     )
     with atomic_path(path) as temporary:
@@ -61,7 +68,9 @@ def _draw_curves(axes: Axes, judged: Sequence[Judged], games: Games, axis: str) 
         colour = COLOURS[number % len(COLOURS)]
         for height in heights:
             axes.plot(100 * SHARES, 100 * height, color=colour, linewidth=0.6, alpha=0.4)
-        axes.plot(100 * SHARES, 100 * heights.mean(axis=0), color=colour, linewidth=2.2, label=units.name)
+        label = f"{units.words} ({count_range(game.n_units for game in chosen)})"
+        dashes = DASHES[number % len(DASHES)]
+        axes.plot(100 * SHARES, 100 * heights.mean(axis=0), dashes, color=colour, linewidth=2.2, label=label)
     axes.axhline(0, color="#666666", linewidth=0.8)
     axes.set(xlabel=AXIS_LABELS[axis], xlim=(0, 100))
     axes.spines[["top", "right"]].set_visible(False)
@@ -90,11 +99,15 @@ def _draw_methods(axes: Axes, games: Sequence[Judged], name: str) -> None:
         colour = "#666666" if method in CONTROLS else COLOURS[0]
         axes.plot(values, [place] * len(values), ".", color=colour, alpha=0.45, markersize=4)
         axes.errorbar(mean, place, xerr=deviation, fmt="o", color=colour, markersize=5.5, capsize=2.5, linewidth=1.2)
-    chance = values_of([(games, "random")], *OF_A_METHOD[name])
-    if chance:
+    if chance := values_of([(games, "random")], *OF_A_METHOD[name]):
         axes.axvline(float(np.mean(chance)), color="#666666", linestyle="--", linewidth=0.9)
     axes.axhline(len(CONTROLS) - 0.5, color="#bbbbbb", linewidth=0.8)
-    axes.set_yticks(range(len(methods)), labels=reversed(methods), fontsize=8.5)
-    axes.set(xlabel=f"{name}: 0 worst order, 1 best order", ylim=(-0.6, len(methods) - 0.4))
+    axes.set_yticks(range(len(methods)), labels=[_name(method) for method in reversed(methods)], fontsize=8.5)
+    axes.set(xlabel=f"{name} (worst order 0, best order 1)", xlim=(-0.03, 1.05), ylim=(-0.6, len(methods) - 0.4))
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(axis="x", color="#eeeeee")
+
+
+def _name(method: str) -> str:
+    """For people."""
+    return METHOD_WORDS[method].name if method in METHOD_WORDS else method

@@ -15,11 +15,13 @@ from SegExplainLib.atomic import atomic_path
 from SegExplainLib.evaluation.agreement import agreement
 from SegExplainLib.evaluation.metric import Metric, undefined
 from SegExplainLib.evaluation.plan import planned
-from SegExplainLib.evaluation.random_orders import Band
-from SegExplainLib.evaluation.unit_curves import Axis, UnitCurve, abpc, deletion_curve, unit_faithfulness
+from SegExplainLib.evaluation.random_orders import Band, RandomOrders
+from SegExplainLib.evaluation.remembered_game import is_negligible
+from SegExplainLib.evaluation.unit_curves import SAME_AREA, Axis, UnitCurve, abpc, deletion_curve, unit_faithfulness
 from SegExplainLib.evaluation.unit_orders import why_unranked
 from SegExplainLib.evaluation.unit_scores import (
     ORDER_ALONG,
+    SUBSETS,
     Yardsticks,
     curve_coalitions,
     curve_orders,
@@ -27,10 +29,11 @@ from SegExplainLib.evaluation.unit_scores import (
     unit_scores,
     yardsticks,
 )
+from SegExplainLib.evaluation.unit_subsets import faithfulness_correlation
 from SegExplainLib.players.partition import PlayerPartition
 from SegExplainLib.volume import Volume
 
-N_RANDOM = 20
+N_RANDOM = 10
 """Draws of random importances where the game is known in full and they cost nothing."""
 VOXEL_STEPS = 40
 """Steps of 2.5 %."""
@@ -217,15 +220,36 @@ def _volume_only(sticks: Yardsticks) -> list[Row]:
 
 
 def _random_rows(opened: OpenedGame, sticks: Yardsticks, *, seed: int) -> list[Row]:
-    """Mean and standard error over draws of random importances."""
-    drawn: dict[tuple[str, str], list[Row]] = {}
+    """What knows nothing: means over random orders, and over draws of random importances."""
+    rows = []
+    if sticks.random:
+        for axis, by in ORDER_ALONG.items():
+            rows += [_row("random", f"order by {by}", metric) for metric in _random_areas(axis, sticks.random, sticks)]
+    drawn: dict[str, list[Row]] = {}
     for draw in range(N_RANDOM if opened.is_full else 1):
         answer = random_importances(opened, seed=seed + draw)
-        scores = unit_scores(opened.memory, answer.amounts, sticks, has_scale=answer.has_scale)
-        rows = [_row("random", family, metric) for family, metrics in scores.metrics.items() for metric in metrics]
-        for row in [*rows, *_anatomy(opened, answer)]:
-            drawn.setdefault((row.order, row.metric), []).append(row)
-    return [_mean_row(rows) for rows in drawn.values()]
+        correlation = faithfulness_correlation(opened.memory, answer.amounts, seed=seed)
+        for row in (_row("random", SUBSETS, correlation), *_anatomy(opened, answer)):
+            drawn.setdefault(row.metric, []).append(row)
+    return [*rows, *map(_mean_row, drawn.values())]
+
+
+def _random_areas(axis: Axis, random: RandomOrders, sticks: Yardsticks) -> Iterator[Metric]:
+    """Mean areas over random orders, relative to the drop, and between the bounds."""
+    most = sticks.volume_only.most_first
+    span = 0.0 if most.relative_values() is None else abs(most.full_value - most.empty_value)
+    for area in ("aopc", "abpc"):
+        yield _scaled(random.mean(f"{area}-{axis}"), f"{area}-{axis}-relative", span)
+    if axis in sticks.bounds:
+        bounds = sticks.bounds[axis]
+        width = 0.0 if is_negligible(bounds.upper - bounds.lower, *most.values) else bounds.upper - bounds.lower
+        yield _scaled(random.mean(f"aopc-{axis}"), f"naopc-{axis}", width, origin=bounds.lower)
+
+
+def _scaled(metric: Metric, name: str, width: float, *, origin: float = 0.0) -> Metric:
+    if metric.value is None or metric.standard_error is None or width == 0.0:
+        return undefined(name, metric.why_undefined or SAME_AREA)
+    return Metric(name, (metric.value - origin) / width, standard_error=metric.standard_error / width)
 
 
 def _mean_row(rows: Sequence[Row]) -> Row:

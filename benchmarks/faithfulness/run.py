@@ -2,12 +2,12 @@
 
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from benchmarks.faithfulness.cases import Case, Units
-from benchmarks.faithfulness.judged import Judged, Row, fidelity_rows, judged_rows
+from benchmarks.faithfulness.judged import Curve, Judged, Row, fidelity_rows, judged_rows
 from benchmarks.faithfulness.methods import Importances, VoxelMaps, importances, speaker_of
 from benchmarks.faithfulness.opened import opened_game
 from SegExplainLib.contract import SHAPLEY_METHODS
@@ -49,62 +49,82 @@ class Games:
     removals: tuple[str, ...]
 
     @property
-    def every(self) -> list[tuple[Units, str]]:
-        """Units and removal of each game."""
-        return [(units, removal) for units in self.units for removal in self.removals] + [
-            (units, self.removals[0]) for units in self.fine_units
+    def every(self) -> list["Game"]:
+        """In the order in which they are played."""
+        default = self.removals[0]
+        return [
+            *(Game(units, removal, "all methods") for removal in self.removals for units in self.units),
+            Game(self.units[0], default, "voxels"),
+            *(Game(units, default, "one method") for units in self.fine_units),
         ]
 
-    def is_default(self, units: str, removal: str) -> bool:
-        """Whether this is the game that methods are compared on."""
-        return (units, removal) == (self.units[0].name, self.removals[0])
+    def is_default(self, judged: Judged) -> bool:
+        """Whether methods are compared on this game."""
+        return (judged.units, judged.removal) == (self.units[0].name, self.removals[0])
+
+
+@dataclass(frozen=True)
+class Game:
+    """Units, removal, and what is judged: "all methods", "one method", or maps by their "voxels"."""
+
+    units: Units
+    removal: str
+    judged: str
+
+    def methods(self, asked: Sequence[str]) -> tuple[str, ...]:
+        """Of those that were asked for."""
+        speaker = speaker_of(asked)
+        if self.judged == "voxels":  # the Shapley methods estimate one thing: one of them will do
+            return tuple(name for name in asked if name == speaker or name not in SHAPLEY_METHODS)
+        return tuple(asked) if self.judged == "all methods" else (speaker,)
 
 
 def run(
     cases: Sequence[Case], games: Games, settings: Settings, folder: Path, *, tell: Callable[[str], None]
 ) -> list[Judged]:
     """Plays every game that ``folder`` does not hold yet, and returns all of them."""
-    done = []
-    for case in cases:
-        warm, maps = WarmState(), VoxelMaps(settings.gradients, seed=settings.seed)
-        for units, removal in games.every:
-            path = folder / "games" / f"{case.name}_{units.name}_{removal}.json"
-            has_voxels = games.is_default(units.name, removal)
-            methods = settings.methods if units in games.units else (speaker_of(settings.methods),)
-            question = _asked(case, units, removal, replace(settings, methods=methods), has_voxels=has_voxels)
+    maps = {case.name: VoxelMaps(settings.gradients, seed=settings.seed) for case in cases}
+    warm = {case.name: WarmState() for case in cases}
+    done: list[Judged] = []
+    for game in games.every:
+        for case in cases:
+            asked = replace(settings, methods=game.methods(settings.methods))
+            question = _asked(case, game, asked)
+            path = folder / "games" / f"{case.name}_{game.units.name}_{game.removal}_{game.judged.split()[-1]}.json"
             judged = _kept(path, question)
+            what = "at hand"
             if judged is None:
-                judged = _played(case, units, removal, settings, maps=maps, warm=warm, question=question)
+                judged = _played(case, game, asked, maps[case.name], warm=warm[case.name], question=question)
                 judged.save(path)
                 what = f"{judged.n_units} units, {judged.n_asked} coalitions, {judged.seconds:.0f} s"
-            else:
-                what = "at hand"
             done.append(judged)
-            tell(f"{len(done)} of {len(cases) * len(games.every)}: {case.name}, {units.name}, {removal}: {what}")
+            name = f"{case.name}, {game.units.name}, {game.removal}, {game.judged}"
+            tell(f"{len(done)} of {len(cases) * len(games.every)}: {name}: {what}")
     return done
 
 
-def _played(
-    case: Case, units: Units, removal: str, settings: Settings, *, maps: VoxelMaps, warm: WarmState, question: dict
-) -> Judged:
-    """Judges all methods by one game."""
+def _played(case: Case, game: Game, settings: Settings, maps: VoxelMaps, *, warm: WarmState, question: dict) -> Judged:
+    """Judges the methods by one game."""
     begin = time.monotonic()
-    opened = opened_game(case, units, removal, warm=warm, most_in_full=settings.budget)
-    found = importances(question["methods"], opened, maps, seed=settings.seed)
+    most_in_full = 0 if game.judged == "voxels" else settings.budget
+    opened = opened_game(case, game.units, game.removal, warm=warm, most_in_full=most_in_full)
     answers, refusals = [], []
-    for one in found:
+    rows: Iterable[Row]
+    curves: Iterable[Curve]
+    for one in importances(settings.methods, opened, maps, seed=settings.seed):
         if isinstance(one, Importances):
             answers.append(one)
         else:
             refusals.append(Row(one[0], "", "", None, None, None, why=one[1]))
-    rows, curves = judged_rows(opened, answers, budget=settings.budget, seed=settings.seed)
-    if question["has_voxels"]:
-        rows += fidelity_rows(opened, _without_repeats(answers), seed=settings.seed)
+    if game.judged == "voxels":
+        rows, curves = fidelity_rows(opened, answers, seed=settings.seed), ()
+    else:
+        rows, curves = judged_rows(opened, answers, budget=settings.budget, seed=settings.seed)
     return Judged(
         settings=question,
         case=case.name,
-        units=units.name,
-        removal=removal,
+        units=game.units.name,
+        removal=game.removal,
         n_units=opened.memory.n_players,
         n_asked=opened.n_asked,
         seconds=time.monotonic() - begin,
@@ -113,23 +133,15 @@ def _played(
     )
 
 
-def _asked(case: Case, units: Units, removal: str, settings: Settings, *, has_voxels: bool) -> dict:
+def _asked(case: Case, game: Game, settings: Settings) -> dict:
     """All that decides the numbers of one game, as JSON gives it back."""
     question = {
         "schema_version": SCHEMA_VERSION,
         "request": asdict(case.request),
-        "units": asdict(units),
-        "removal": removal,
-        "has_voxels": has_voxels,
-        **asdict(settings),
+        "game": asdict(game),
+        "settings": asdict(settings),
     }
     return json.loads(json.dumps(question))
-
-
-def _without_repeats(answers: Sequence[Importances]) -> list[Importances]:
-    """Of the Shapley methods, which estimate one thing, the first."""
-    first = next((answer.method for answer in answers if answer.method in SHAPLEY_METHODS), "")
-    return [answer for answer in answers if answer.method == first or answer.method not in SHAPLEY_METHODS]
 
 
 def _kept(path: Path, question: dict) -> Judged | None:

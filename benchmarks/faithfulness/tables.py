@@ -58,15 +58,15 @@ def write_csv(judged: Sequence[Judged], path: Path) -> None:
 
 def write_markdown(judged: Sequence[Judged], games: Games, path: Path) -> None:
     """Tables: by method, by units and removal, by removal, by voxels."""
-    default = [game for game in judged if games.is_default(game.units, game.removal)]
+    default = [game for game in judged if games.is_default(game)]
     parts = [
-        f"## By method: {default[0].units}, {default[0].removal}",
+        f"## By method: {games.units[0].words}, {games.removals[0]}",
         table("method", {name: [(default, name)] for name in methods_of(judged)}, OF_A_METHOD),
         f"## By units and removal: {speaker(judged)}",
         table("units, removal", _by_units(judged, games), OF_UNITS),
-        f"## NAOPC along volume by removal: {default[0].units}",
+        f"## NAOPC along volume by removal: {games.units[0].words}",
         _by_removal(judged, games),
-        f"## Fidelity by voxels: {default[0].removal}",
+        f"## Fidelity by voxels: {games.removals[0]}",
         table("method", {name: [(default, name)] for name in methods_of(judged)}, FIDELITY),
     ]
     with atomic_path(path) as temporary:
@@ -135,7 +135,9 @@ def _by_units(judged: Sequence[Judged], games: Games) -> dict[str, Source]:
         for units in (*games.units, *games.fine_units):
             chosen = [game for game in judged if (game.units, game.removal) == (units.name, removal)]
             if chosen:
-                sources[f"{units.name} ({_range(game.n_units for game in chosen)}), {removal}"] = [(chosen, method)]
+                sources[f"{units.words} ({count_range(game.n_units for game in chosen)}), {removal}"] = [
+                    (chosen, method)
+                ]
     return sources
 
 
@@ -153,6 +155,8 @@ def _by_removal(judged: Sequence[Judged], games: Games) -> str:
     return grid(["method", *games.removals], rows)
 
 
-def _range(numbers: Iterable[int]) -> str:
-    least, *_, most = sorted([*(found := list(numbers)), *found])
+def count_range(numbers: Iterable[int]) -> str:
+    """ "7" or "6-8"."""
+    found = sorted(numbers)
+    least, most = found[0], found[-1]
     return f"{least}" if least == most else f"{least}-{most}"
