@@ -1,8 +1,9 @@
 """Whether an explanation stays when it should, under noise and other draws, and changes when the weights are random.
 
 All is told against the anchor: the same method run once more with the same seed and the budget of the other re-runs, so
-that what a smaller budget changes does not count as instability. What chance changes at that budget is told between
-seeds: noise, weights and removals cannot be told apart from it where they change no more.
+that what a smaller budget changes does not count as instability. Noise, weights and removals keep the anchor's draws,
+too. How much the draws themselves decide is told between seeds: where seeds agree badly, the budget is too small to
+read the other correlations.
 
 References:
     Yeh et al. (2019), On the (in)fidelity and sensitivity of explanations, for the largest change under noise, here
@@ -212,7 +213,7 @@ def _between_seeds(scores: Sequence[RerunScore], answers: Sequence[NDArray[np.fl
 
 
 def _under_random_weights(scores: Sequence[RerunScore], by_size: Metric) -> list[Metric]:
-    """Of sizes. Large units get large amounts from almost any network, so that 0 may be out of reach."""
+    """Of sizes. Units that are large, or near the region, get more from almost any network: 0 may be out of reach."""
     each = [_lower(f"rank-correlation, {score.name}", score.rank_correlation) for score in scores]
     per_ml = _mean("rank-correlation-per-ml-mean", [score.rank_correlation_per_ml for score in scores])
     return [*each, _mean("rank-correlation-mean", each), _lower(per_ml.name, per_ml), by_size]

@@ -191,6 +191,16 @@ def test_the_number_under_noise_is_that_of_the_noisy_cts_own_prediction(of_exact
         assert found.number_change.value == pytest.approx(abs(expected - own) / own, rel=1e-3, abs=1e-6)
 
 
+def test_amounts_under_noise_add_up_to_what_removing_every_unit_from_the_noisy_ct_changes(of_exact, explained):
+    scores, _, kept = of_exact
+    _, question, _ = explained()
+    noisy = noisy_question(question, noise_hu=20.0, draw=(0, 0)).case.network_input
+    air = question.segmenter.input_value(-1024.0, noisy)[0]
+    emptied = replace(noisy, array=np.where(question.partition.labels > 0, air, noisy.array).astype(np.float32))
+    change = rerun(scores, "draw 1").explained_number - soft_volume(question.segmenter, question.case, emptied)
+    assert kept_amounts(kept, "draw 1").sum() == pytest.approx(change, rel=1e-4)
+
+
 def test_noise_is_uniform_in_its_bounds_and_everything_else_stays(explained):
     _, question, _ = explained()
     noisy = noisy_question(question, noise_hu=20.0, draw=(3, 1))
@@ -277,6 +287,21 @@ def test_other_seeds_give_what_a_replay_with_them_gives_and_ask_only_for_what_is
         np.testing.assert_allclose(kept_amounts(tmp_path, name), answer, rtol=1e-4, atol=1e-6)
     pairs = [spearmanr(answers[a], answers[b]).statistic for a in range(3) for b in range(a)]
     assert values(scores, "seeds")["rank-correlation-mean"] == pytest.approx(np.mean(pairs))
+
+
+def test_other_seeds_of_a_gradient_method_are_its_own_answers_with_them(explained, tmp_path):
+    result, question, _ = explained(method="saliency")
+    facts = result.manifest.estimate | {"n_evaluations": 4}
+    request = replace(result.request, method="smoothgrad", noise=0.2)
+    sampled = replace(result, request=request, manifest=replace(result.manifest, estimate=facts))
+    scores = measured(sampled, question, tmp_path / "seeds", "seeds", n_repeats=2)
+    other = replace(sampled, request=replace(request, seed=2))
+    measured(other, question, tmp_path / "other", "noise", n_repeats=1)
+    np.testing.assert_allclose(
+        kept_amounts(tmp_path / "seeds", "seed 2"), kept_amounts(tmp_path / "other", "as it was"), rtol=1e-5
+    )
+    assert 0.0 < values(scores, "seeds")["avg-change"] <= values(scores, "seeds")["max-change"]
+    assert values(scores, "seeds")["voxel-rank-correlation-mean"] < 1.0
 
 
 def test_what_the_result_knows_is_not_asked_again_for_the_anchor_and_seeds(explained, tmp_path):
