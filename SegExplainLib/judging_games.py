@@ -55,7 +55,8 @@ class JudgingGames:
             self.voxels.take_over(out / VOXEL_RECORD_NAME)
         self.n_known, self._n_voxels_known = len(self.record.table), self.voxels.n_coalitions
         self.n_total = 0
-        self._saved, self._save_every_s = time.monotonic(), SAVE_EVERY_S
+        self._begun = self._saved = time.monotonic()
+        self._save_every_s = SAVE_EVERY_S
 
     @property
     def volumes_ml(self) -> NDArray[np.float64]:
@@ -81,7 +82,7 @@ class JudgingGames:
                 (self._out / name).unlink(missing_ok=True)
         except BaseException as error:
             self._save()
-            if isinstance(error, Cancelled):
+            if isinstance(error, Cancelled) and not error.hint:
                 error.hint = "Nothing new had been evaluated yet."
                 if self.n_new or self.n_new_voxels:
                     error.hint = f"What was evaluated is kept in {self._out}; the same command goes on with it."
@@ -100,4 +101,6 @@ class JudgingGames:
             self._saved = time.monotonic()
             self._save_every_s = max(SAVE_EVERY_S, 50 * (self._saved - begin))  # a large case saves less often
         done = self.n_new + self.n_new_voxels
-        self._progress.step(done, max(done, self.n_total), tiles=self._opened.tallier.cache.runner.n_tiles)
+        total = max(done, self.n_total)
+        left_s = (begin - self._begun) / done * (total - done) if done else None
+        self._progress.step(done, total, left_s=left_s, tiles=self._opened.tallier.cache.runner.n_tiles)

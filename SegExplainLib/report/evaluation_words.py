@@ -128,8 +128,8 @@ def _stability(result: ResultScores, evaluation: Evaluation) -> list[str]:
     if change := known("noise", "avg-sensitivity"):
         rank = known("noise", "rank-correlation-mean")
         ranked = f", rank correlation {rank}" if rank else ""
-        noise = rounded(evaluation.noise_hu, decimals_for(evaluation.noise_hu))
-        parts.append(f"noise of up to {noise} HU changes it by {percent(float(change))} of its size{ranked}")
+        noise = f"noise of up to {evaluation.noise_hu:g} HU"
+        parts.append(f"{noise} changes it by {percent(float(change))} of its size{ranked}")
     if rank := known("seeds", "rank-correlation-mean"):
         parts.append(f"between seeds the rank correlation is {rank}")
     if rank := known("removals", "rank-correlation-mean"):

@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 
 from SegExplainLib.baselines import baselines_for
 from SegExplainLib.cli import app
-from SegExplainLib.contract import Cancelled, InvalidRequest
+from SegExplainLib.contract import Cancelled, InvalidRequest, ResultManifest
 from SegExplainLib.demo import demo_model_folder
 from SegExplainLib.evaluate import evaluate
 from SegExplainLib.evaluation.agreement import agreement
@@ -215,16 +215,32 @@ def test_shapley_values_beat_random_orders_and_lie_near_the_best_one(an_evaluati
     assert cam.metric("subsets", "infidelity").why_undefined
 
 
-def test_what_is_known_asks_the_network_for_nothing_and_results_stay_as_they_are(two_results, an_evaluation, tmp_path):
-    before = [contents(folder) for folder in two_results]
+def run_contents(folder):
+    """Files that an evaluation has no business with."""
+    told = ("manifest.json", "report.html", "evaluation.csv", "evaluation.png")
+    return {name: held for name, held in contents(folder).items() if name not in told}
+
+
+def test_what_is_known_asks_the_network_for_nothing_and_the_run_s_files_stay_as_they_are(
+    two_results, an_evaluation, tmp_path
+):
+    before = [run_contents(folder) for folder in two_results]
     plans = []
     again = evaluate(two_results, tmp_path / "again", seed=3, voxel_steps=0, on_plan=plans.append)
     assert (again.n_known, again.n_new) == (32, 0)
     assert again.counts["n_network_tiles"] == again.counts["n_unperturbed_tiles"]
     assert len(plans) == 1
     assert "not asked" in plans[0]
-    assert [contents(folder) for folder in two_results] == before
+    assert [run_contents(folder) for folder in two_results] == before
     assert again.results == tuple(replace(result, voxels=None) for result in an_evaluation[1].results)
+    for folder, result in zip(two_results, again.results, strict=True):
+        told = ResultManifest.read(folder).evaluation
+        assert told["folder"] == "again"
+        assert (
+            told["metrics"]["order by value"]["aopc-units"]["value"]
+            == result.metric("order by value", "aopc-units").value
+        )
+        assert "be trusted?" in (folder / "report.html").read_text(encoding="utf-8")
     assert not (tmp_path / "again" / "coalitions.npz").exists()
 
 
@@ -239,7 +255,7 @@ def test_the_folder_holds_tables_curves_sentences_and_says_what_it_does_not(an_e
         assert bool(row["value"]) != bool(row["why_undefined"]), row
     in_json = whole["results"][0]["units"]["metrics"]["order by value"][0]
     assert float(rows[0]["value"]) == in_json["value"] == evaluation.results[0].metrics["order by value"][0].value
-    assert {row["result"] for row in rows} == {"exact", "seg-grad-cam", "largest unit first"}
+    assert {row["result"] for row in rows} == {"exact", "seg-grad-cam", "random voxels", "largest unit first"}
     text = (out / "evaluation.md").read_text(encoding="utf-8")
     assert "need not agree with anatomy" in text
     assert "Stability was not measured here" in text
@@ -293,8 +309,10 @@ def test_stopped_over_voxels_it_goes_on_where_it_was(two_results, tmp_path):
     found = evaluate(two_results, out, voxel_steps=3, seed=1)
     assert 0 < found.n_voxels < whole.n_voxels
     for one, other in zip(found.results, whole.results, strict=True):
-        values = [metric.value for metric in one.voxels.metrics]
-        assert values == pytest.approx([metric.value for metric in other.voxels.metrics], rel=1e-5)
+        values, expected = (
+            {m.name: m.value for m in scores.voxels.metrics if m.value is not None} for scores in (one, other)
+        )
+        assert values == pytest.approx(expected, rel=1e-5)
     assert not (out / "voxel_coalitions.npz").exists()
 
 
@@ -307,6 +325,33 @@ def test_what_was_kept_for_another_removal_is_refused_and_left_alone(two_results
     with pytest.raises(InvalidRequest, match="the removal"):
         evaluate(two_results, out, voxel_steps=3, removal="mean")
     assert contents(out) == before
+
+
+def test_stability_is_measured_when_asked_told_in_words_and_gone_on_with(two_results, tmp_path):
+    progress, out = Progress(), tmp_path / "out"
+
+    def stop(event):
+        if event.event == "progress" and event.stage == "measure stability" and event.done > 70:
+            progress.cancel()
+
+    progress.listener = stop
+    asked = {"stability": ("noise",), "n_repeats": 2, "voxel_steps": 0, "seed": 3}
+    plans = []
+    with pytest.raises(Cancelled) as stopped:
+        evaluate(two_results[:1], out, **asked, progress=progress, on_plan=plans.append)
+    assert "goes on" in stopped.value.hint
+    assert (out / "reruns.json").exists()
+    assert "under noise" in plans[-1]
+    found = evaluate(two_results[:1], out, **asked)
+    assert sorted(path.name for path in out.iterdir())[-1] == "evaluation_masses.csv"  # nothing kept any longer
+    (shap,) = found.results
+    assert set(shap.stability.metrics) == {"under noise"}
+    assert shap.metric("under noise", "avg-sensitivity").value < 1.0
+    text = (out / "evaluation.md").read_text(encoding="utf-8")
+    assert "noise of up to 20 HU changes it by" in text
+    assert "Stability was not measured" not in text
+    with pytest.raises(InvalidRequest, match="no kind 'nose'"):
+        evaluate(two_results[:1], tmp_path / "other", stability=("nose",))
 
 
 def test_units_alone_have_no_curves_over_voxels_and_say_why(two_results, tmp_path):
