@@ -13,6 +13,7 @@ from scipy.stats import spearmanr
 from tiny_models import bundle_config, scale_intensity_range, write_bundle
 
 from SegExplainLib.answers import asked_question, attribution_of
+from SegExplainLib.baselines import baselines_for
 from SegExplainLib.case import body_on_input, prepared_case
 from SegExplainLib.contract import Cancelled, ExplainRequest, InvalidRequest
 from SegExplainLib.evaluation.stability import ANCHOR, FAMILIES
@@ -24,9 +25,9 @@ from SegExplainLib.pipeline import ESTIMATORS, explain
 from SegExplainLib.progress import Progress
 from SegExplainLib.question import Opening, Question
 from SegExplainLib.question_keys import QuestionKeys
-from SegExplainLib.rerun_record import RERUNS_NAME
+from SegExplainLib.rerun_record import RERUNS_NAME, RerunRecord
 from SegExplainLib.stability_plan import KINDS, planned_reruns
-from SegExplainLib.stability_run import measured_stability, noisy_question
+from SegExplainLib.stability_run import _Runs, measured_stability, noisy_question
 from SegExplainLib.volume import Volume
 from SegExplainLib.volume_io import write_nrrd
 from SegExplainLib.warm import WarmState
@@ -191,14 +192,16 @@ def test_the_number_under_noise_is_that_of_the_noisy_cts_own_prediction(of_exact
         assert found.number_change.value == pytest.approx(abs(expected - own) / own, rel=1e-3, abs=1e-6)
 
 
-def test_amounts_under_noise_add_up_to_what_removing_every_unit_from_the_noisy_ct_changes(of_exact, explained):
-    scores, _, kept = of_exact
-    _, question, _ = explained()
-    noisy = noisy_question(question, noise_hu=20.0, draw=(0, 0)).case.network_input
-    air = question.segmenter.input_value(-1024.0, noisy)[0]
-    emptied = replace(noisy, array=np.where(question.partition.labels > 0, air, noisy.array).astype(np.float32))
+@pytest.mark.parametrize("removal", ["air", "blur"])
+def test_amounts_under_noise_add_up_to_what_removing_every_unit_from_the_noisy_ct_changes(removal, explained, tmp_path):
+    result, question, _ = explained(**({} if removal == "air" else {"removal": removal}))
+    scores = measured(result, question, tmp_path, "noise", noise_hu=200.0, n_repeats=1)
+    noisy = noisy_question(question, noise_hu=200.0, draw=(0, 0))
+    filled = baselines_for(result.request, noisy, Progress()).images[0]
+    seen = noisy.case.network_input
+    emptied = replace(seen, array=np.where(question.partition.labels > 0, filled, seen.array))
     change = rerun(scores, "draw 1").explained_number - soft_volume(question.segmenter, question.case, emptied)
-    assert kept_amounts(kept, "draw 1").sum() == pytest.approx(change, rel=1e-4)
+    assert kept_amounts(tmp_path, "draw 1").sum() == pytest.approx(change, rel=1e-4)
 
 
 def test_noise_is_uniform_in_its_bounds_and_everything_else_stays(explained):
@@ -385,10 +388,21 @@ def test_what_means_nothing_for_a_method_says_why(explained, of_path, of_exact, 
     assert "under noise" not in scores.metrics
 
 
-def test_a_map_is_compared_voxel_by_voxel(of_path):
-    scores = of_path[0]
-    for kind in ("noise", "weights", "removals"):
-        assert -1.0 <= values(scores, kind)["voxel-rank-correlation-mean"] <= 1.0
+def test_maps_are_compared_voxel_by_voxel_within_the_units_and_by_size_under_random_weights(
+    of_path, explained, tmp_path
+):
+    scores, result, _ = of_path
+    _, question, _ = explained(method="integrated-gradients", tolerance=0.9)
+    plan = planned_reruns(result, question, kinds=KINDS, n_repeats=2)
+    runs = _Runs(result, question, plan, RerunRecord.at(tmp_path / RERUNS_NAME), Progress())
+    chosen = {
+        one.name: runs._found(one).voxels for one in plan.all if one.name in ("as it was", "draw 1", "all layers")
+    }
+    assert len(chosen["as it was"]) == (question.partition.labels > 0).sum()
+    signed = spearmanr(chosen["as it was"], chosen["draw 1"]).statistic
+    unsigned = spearmanr(np.abs(chosen["as it was"]), np.abs(chosen["all layers"])).statistic
+    assert rerun(scores, "draw 1").voxels.rank_correlation.value == pytest.approx(signed, abs=1e-3)
+    assert rerun(scores, "all layers").voxels.rank_correlation.value == pytest.approx(unsigned, abs=1e-3)
     assert 0.0 < values(scores, "noise")["voxel-avg-sensitivity"] <= values(scores, "noise")["voxel-max-sensitivity"]
     assert scores.reruns[0].voxels is None
 
