@@ -1,18 +1,12 @@
 """The command line: ``segexplain explain | predict | revalue | compare | evaluate | demo | phantom | ... | serve``."""
 
 import re
-import signal
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
 from typing import Annotated
 
 import typer
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 
 from SegExplainLib.contract import (
     DIFFERENTIABLE_VALUES,
@@ -21,12 +15,9 @@ from SegExplainLib.contract import (
     SHAPLEY_METHODS,
     SINGLE_REMOVALS,
     VALUES,
-    Cancelled,
     ExplainRequest,
-    SegExplainError,
 )
-from SegExplainLib.progress import Progress
-from SegExplainLib.progress_bar import ProgressBar
+from SegExplainLib.terminal import tell_answer, tell_comparison, tell_evaluation, told
 
 app = typer.Typer(
     add_completion=False,
@@ -46,8 +37,6 @@ Trust = Annotated[
 ]
 
 DEFAULT = ExplainRequest(ct="", model="", target="", roi="")
-CANCELLED_EXIT = 130
-MOST_ROWS = 12
 
 
 @app.command()
@@ -140,11 +129,11 @@ def explain(
         trust_model=trust_model,
     )
     out = out or Path(_file_name("segexplain", Path(ct).resolve().name.split(".")[0], target, units))
-    with _told() as progress:
+    with told() as progress:
         from SegExplainLib.pipeline import explain as run
 
         manifest = run(request, out, progress=progress, resume=resume)
-    _tell_answer(manifest.answer, out)
+    tell_answer(manifest.answer, out)
 
 
 @app.command()
@@ -158,7 +147,7 @@ def predict(
     trust_model: Trust = False,
 ) -> None:
     """Write the model's own segmentation of a CT, computed by our tiles."""
-    with _told() as progress:
+    with told() as progress:
         from SegExplainLib.pipeline import predict as run
 
         run(
@@ -184,11 +173,11 @@ def revalue(
     """Explain another class or value function from the coalitions of a finished run, without the network."""
     results = results.resolve()
     out = out or results.with_name(_file_name(results.name, target, value))
-    with _told() as progress:
+    with told() as progress:
         from SegExplainLib.pipeline import revalue as run
 
         manifest = run(results, out, target=target, value=value, progress=progress)
-    _tell_answer(manifest.answer, out)
+    tell_answer(manifest.answer, out)
 
 
 @app.command()
@@ -197,17 +186,12 @@ def compare(
     out: Annotated[Path, typer.Option(help="Table to write.")] = Path("comparison.csv"),
 ) -> None:
     """Put several methods' answers to one question side by side: values, shares and ranks of each unit."""
-    with _told():
+    with told():
         from SegExplainLib.comparison import compared, write_comparison
 
         comparison = compared(results)
         write_comparison(out, comparison)
-    table = Table("unit", *comparison.columns, title="Share of each answer's sum of absolute values")
-    shares = comparison.shares
-    for row in abs(shares).max(axis=1).argsort()[::-1][:MOST_ROWS]:
-        table.add_row(escape(comparison.units[row]), *(f"{share:+.1%}" for share in shares[row]))
-    Console().print(table)
-    Console().print(f"All {len(comparison.units)} units: {escape(str(out))}", soft_wrap=True)
+    tell_comparison(comparison, out)
 
 
 @app.command()
@@ -245,7 +229,7 @@ def evaluate(
     """Say how far results can be trusted: faithfulness, agreement with a mask, stability."""
     first = results[0].resolve()
     out = out or first.with_name(f"{first.name}-evaluation")
-    with _told() as progress:
+    with told() as progress:
         from SegExplainLib.evaluate import evaluate as run
 
         evaluation = run(
@@ -264,21 +248,7 @@ def evaluate(
             progress=progress,
             on_plan=lambda words: Console(stderr=True).print(escape(words), soft_wrap=True),
         )
-    from SegExplainLib.report.evaluation_table import main_table, undefined_reasons
-    from SegExplainLib.report.evaluation_words import evaluation_sentences
-
-    headings, rows = main_table(evaluation)
-    table = Table(*map(escape, headings), title="Main numbers; ↑ higher is better, ↓ lower; all in evaluation.csv")
-    table.columns[0].no_wrap = True
-    for row in rows:
-        table.add_row(*map(escape, row))
-    console = Console()
-    console.print(table)
-    for reason in undefined_reasons(evaluation):
-        console.print(f"[dim]Without a value: {escape(reason)}[/]")
-    for sentence in evaluation_sentences(evaluation):
-        console.print(f"- {escape(sentence)}")
-    console.print(f"\nWritten: [bold]{escape(str(out))}[/]", soft_wrap=True)
+    tell_evaluation(evaluation, out)
 
 
 def _kinds(stability: str) -> tuple[str, ...]:
@@ -295,11 +265,11 @@ def demo(
     out: Annotated[Path, typer.Option(help="Folder for the CT and the results.")] = Path("segexplain-demo"),
 ) -> None:
     """Explain the bundled demo model on a synthetic torso CT."""
-    with _told() as progress:
+    with told() as progress:
         from SegExplainLib.demo import run_demo
 
         manifest = run_demo(out, progress=progress)
-    _tell_answer(manifest.answer, out / "results")
+    tell_answer(manifest.answer, out / "results")
 
 
 @app.command()
@@ -308,7 +278,7 @@ def phantom(
     seed: Annotated[int | None, typer.Option(help="Of the random torso; default: the demo's.", min=0)] = None,
 ) -> None:
     """Write the demo's synthetic torso CT and its organ map, or another one."""
-    with _told():
+    with told():
         from SegExplainLib.demo import DEMO_SEED, write_torso
 
         write_torso(out, seed=DEMO_SEED if seed is None else seed)
@@ -335,11 +305,11 @@ def run_job_folder(
     resume: Resume = False,
 ) -> None:
     """Run a job folder: request.json in, events.jsonl and results/ out."""
-    with _told() as progress:
+    with told() as progress:
         from SegExplainLib.job_folder import run_job
 
         manifest = run_job(job, listener=progress.listener, progress=progress, resume=resume)
-    _tell_answer(manifest.answer, job / "results")
+    tell_answer(manifest.answer, job / "results")
 
 
 @app.command()
@@ -348,43 +318,6 @@ def serve() -> None:
     from SegExplainLib.worker import serve as run
 
     run()
-
-
-@contextmanager
-def _told() -> Iterator[Progress]:
-    """Progress on the terminal, Ctrl-C as a wish to stop, and every expected error as one sentence and exit code 1."""
-    errors = Console(stderr=True)
-    with ProgressBar(errors) as bar:
-        progress = Progress(bar)
-        previous = signal.getsignal(signal.SIGINT)
-
-        def stop(_number: int, _frame: FrameType | None) -> None:
-            signal.signal(signal.SIGINT, previous)  # a second Ctrl-C ends at once
-            progress.cancel()
-
-        signal.signal(signal.SIGINT, stop)
-        failure: SegExplainError | None = None
-        try:
-            yield progress
-        except SegExplainError as error:
-            failure = error
-        finally:
-            signal.signal(signal.SIGINT, previous)
-    if failure is not None:
-        label = "Stopped" if isinstance(failure, Cancelled) else "Error"
-        while_ = f" [dim](while: {escape(failure.stage)})[/]" if failure.stage else ""
-        errors.print(f"[bold red]{label}:[/] {escape(failure.message)}{while_}", soft_wrap=True)
-        if failure.hint:
-            errors.print(escape(failure.hint), soft_wrap=True)
-        sys.exit(CANCELLED_EXIT if isinstance(failure, Cancelled) else 1)
-
-
-def _tell_answer(answer: list[str], out: Path) -> None:
-    console = Console()
-    console.print()
-    for sentence in answer:
-        console.print(escape(sentence))
-    console.print(f"\nReport: [bold]{escape(str((out / 'report.html').resolve()))}[/]", soft_wrap=True)
 
 
 def _file_name(*words: str) -> str:

@@ -13,6 +13,7 @@ PACKAGE = ROOT / "SegExplainLib"
 LEVELS = [
     ["__main__"],
     ["cli"],
+    ["terminal"],
     [
         "worker",
         "demo",
