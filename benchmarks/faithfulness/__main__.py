@@ -15,7 +15,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from benchmarks.faithfulness.cases import Case, Units, given_case, torso_case
+from benchmarks.faithfulness.cases import Case, Units, given_case, torso_case, torso_case_without_target
 from benchmarks.faithfulness.figure import write_figure
 from benchmarks.faithfulness.methods import OURS
 from benchmarks.faithfulness.run import Games, Settings, run
@@ -36,6 +36,7 @@ def arguments(given: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True, help="folder for table, figure and what is done")
     parser.add_argument("--torso", type=int, nargs="*", help=f"seeds of synthetic torsos; default {TORSOS}")
+    parser.add_argument("--hide-target", action="store_true", help="torsos whose organ map does not know the lesion")
     parser.add_argument("--case", nargs="*", default=[], help="NAME=request.json, instead of torsos or beside them")
     parser.add_argument("--units", nargs="*", default=list(UNITS), help="the first is the default one")
     parser.add_argument("--fine-units", nargs="*", default=list(FINE_UNITS))
@@ -65,7 +66,8 @@ def main(given: Sequence[str] | None = None) -> None:
 
 def _cases(options: argparse.Namespace) -> list[Case]:
     seeds = options.torso if options.torso is not None else () if options.case else TORSOS
-    return [torso_case(seed, options.out / "cases") for seed in seeds] + [given_case(text) for text in options.case]
+    torso = torso_case_without_target if options.hide_target else torso_case
+    return [torso(seed, options.out / "cases") for seed in seeds] + [given_case(text) for text in options.case]
 
 
 if __name__ == "__main__":

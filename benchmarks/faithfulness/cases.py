@@ -7,17 +7,21 @@ from pathlib import Path
 from typing import Self
 
 import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
 
 from SegExplainLib.contract import UNIT_KINDS, ExplainRequest, InvalidRequest
 from SegExplainLib.demo import demo_model_folder
 from SegExplainLib.organ_map import OrganMap, write_organ_map
-from SegExplainLib.phantom import make_torso
+from SegExplainLib.phantom import Torso, make_torso
 from SegExplainLib.volume import Volume
 from SegExplainLib.volume_io import write_nrrd
 
 TARGET = "lesion"
 TILE_VOXELS = 40
 """Edge of the demo model's tile."""
+MARGIN_VOXELS = 2
+"""Around the lesion: 10 mm."""
 LEAST_ORGAN_ML = 100.0
 """Smaller organs, but for the target, are left to the rest of the body: each more would double a game."""
 
@@ -75,31 +79,52 @@ def torso_case(seed: int, folder: Path) -> Case:
 
     With one tile a coalition is one run of the network, and games of few units can be played in full.
     """
-    name = f"torso-{seed}"
     torso = make_torso(seed)
-    labels = torso.labels.array
+    is_lesion = _is_lesion(torso)
+    return _written(f"torso-{seed}", torso, torso.labels, f"segment:{TARGET}+10", folder / f"torso-{seed}", is_lesion)
+
+
+def torso_case_without_target(seed: int, folder: Path) -> Case:
+    """The same with an organ map that does not know the lesion: its voxels are those of the organ around it."""
+    torso, name = make_torso(seed), f"torso-{seed}-anatomy"
+    is_lesion, labels = _is_lesion(torso), torso.labels.array
+    around = labels[ndimage.binary_dilation(is_lesion) & ~is_lesion]
+    anatomy = np.where(is_lesion, np.bincount(around).argmax(), labels)
+    places = np.argwhere(_cut(Volume(is_lesion, torso.labels.grid), is_lesion).array)[:, ::-1]
+    low = np.maximum(places.min(axis=0) - MARGIN_VOXELS, 0)
+    high = np.minimum(places.max(axis=0) + MARGIN_VOXELS + 1, TILE_VOXELS)
+    roi = "ijk:" + ",".join(f"{start},{stop}" for start, stop in zip(low, high, strict=True))
+    return _written(name, torso, Volume(anatomy, torso.labels.grid), roi, folder / name, is_lesion)
+
+
+def _is_lesion(torso: Torso) -> NDArray[np.bool_]:
     (lesion,) = (label for label, organ in torso.label_names.items() if organ == TARGET)
-    centre = np.argwhere(labels == lesion).mean(axis=0).round().astype(int)
-    start = np.clip(centre - TILE_VOXELS // 2, 0, np.array(labels.shape) - TILE_VOXELS)
+    return torso.labels.array == lesion
+
+
+def _written(name: str, torso: Torso, organs: Volume, roi: str, folder: Path, is_lesion: NDArray[np.bool_]) -> Case:
+    """Files of the cube around the lesion, and the request about them."""
+    ct, organ_map = folder / "ct.nrrd", folder / "organs.nrrd"
+    write_nrrd(_cut(torso.ct, is_lesion), ct)
+    write_organ_map(_large_organs(_cut(organs, is_lesion), torso.label_names), organ_map)
+    model = str(demo_model_folder())
+    return Case(name, ExplainRequest(ct=str(ct), model=model, target=TARGET, roi=roi, organs=str(organ_map)))
+
+
+def _cut(volume: Volume, around: NDArray[np.bool_]) -> Volume:
+    """The cube of one tile around the middle of some voxels, moved into the CT where it would stick out."""
+    centre = np.argwhere(around).mean(axis=0).round().astype(int)
+    start = np.clip(centre - TILE_VOXELS // 2, 0, np.array(around.shape) - TILE_VOXELS)
     block = tuple(slice(int(n), int(n) + TILE_VOXELS) for n in start)
-    grid = torso.ct.grid.cropped(tuple(start.tolist()), (TILE_VOXELS,) * 3)
-    ct, organs = folder / name / "ct.nrrd", folder / name / "organs.nrrd"
-    write_nrrd(Volume(torso.ct.array[block], grid), ct)
-    write_organ_map(_large_organs(Volume(labels[block].astype(np.int32), grid), torso.label_names), organs)
-    roi = f"segment:{TARGET}+10"
-    return Case(
-        name, ExplainRequest(ct=str(ct), model=str(demo_model_folder()), target=TARGET, roi=roi, organs=str(organs))
-    )
+    return Volume(volume.array[block], volume.grid.cropped(tuple(start.tolist()), (TILE_VOXELS,) * 3))
 
 
 def _large_organs(labels: Volume, names: dict[int, str]) -> OrganMap:
     volumes_ml = np.bincount(labels.array.ravel(), minlength=len(names)) * labels.grid.voxel_volume_ml
-    kept = {
-        label: organ
-        for label, organ in names.items()
-        if label and (organ == TARGET or volumes_ml[label] >= LEAST_ORGAN_ML)
-    }
-    return OrganMap(Volume(np.where(np.isin(labels.array, list(kept)), labels.array, 0), labels.grid), kept)
+    least_ml = {label: 0.0 if organ == TARGET else LEAST_ORGAN_ML for label, organ in names.items() if label}
+    kept = {label: names[label] for label, least in least_ml.items() if volumes_ml[label] > least}
+    array = np.where(np.isin(labels.array, list(kept)), labels.array, 0)
+    return OrganMap(Volume(array.astype(np.int32), labels.grid), kept)
 
 
 def given_case(text: str) -> Case:

@@ -45,9 +45,9 @@ def write_figure(judged: Sequence[Judged], games: Games, path: Path) -> None:
         "thin: one case",
         fontsize=10.5,
     )
-    dots = bottom.subplots(1, 2, sharey=True)
+    dots = bottom.subplots(1, 2, sharex=True, sharey=True)
     default = [game for game in judged if games.is_default(game)]
-    for axes, name in zip(dots, ("NAOPC, units", "NAOPC, volume"), strict=True):
+    for axes, name in zip(dots, ("ABPC, units", "ABPC, volume"), strict=True):
         _draw_methods(axes, default, name)
     bottom.suptitle(
         f"Every method: units {games.units[0].words}, removal {games.removals[0]}; small dots are cases, bars their "
@@ -103,7 +103,7 @@ def _draw_methods(axes: Axes, games: Sequence[Judged], name: str) -> None:
         axes.axvline(float(np.mean(chance)), color="#666666", linestyle="--", linewidth=0.9)
     axes.axhline(len(CONTROLS) - 0.5, color="#bbbbbb", linewidth=0.8)
     axes.set_yticks(range(len(methods)), labels=[_name(method) for method in reversed(methods)], fontsize=8.5)
-    axes.set(xlabel=f"{name} (worst order 0, best order 1)", xlim=(-0.03, 1.05), ylim=(-0.6, len(methods) - 0.4))
+    axes.set(xlabel=f"{name}: area between least and most important first", ylim=(-0.6, len(methods) - 0.4))
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(axis="x", color="#eeeeee")
 
