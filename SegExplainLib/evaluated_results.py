@@ -10,6 +10,7 @@ from SegExplainLib.evaluation.metric import Metric
 from SegExplainLib.evaluation.scorecard import Evaluation, ResultScores
 from SegExplainLib.progress import Progress
 from SegExplainLib.report.evaluation import EVALUATION_CSV, EVALUATION_PNG
+from SegExplainLib.report.evaluation_curves import write_curves
 from SegExplainLib.report.evaluation_section import (
     curves_words,
     evaluation_of,
@@ -21,11 +22,10 @@ from SegExplainLib.report.evaluation_table import write_metrics_csv
 from SegExplainLib.report.evaluation_words import evaluation_sentences
 from SegExplainLib.report.maps import Picture
 from SegExplainLib.report.page import REPORT_HTML
-from SegExplainLib.report.result_curves import write_result_curves
 from SegExplainLib.results_folder import MANIFEST_NAME, sha256_of
 
 CURVES_CSS_WIDTH = 1000
-"""Pixels on a page: half of what `write_result_curves` draws, for sharp screens."""
+"""Pixels on a page: half of what `write_curves` draws, for sharp screens."""
 
 
 def tell_results(evaluation: Evaluation, out: Path, *, progress: Progress) -> None:
@@ -80,7 +80,7 @@ def _tell(result: ResultScores, evaluation: Evaluation, *, folder_name: str) -> 
     _require_same_result(manifest, result, evaluation)
     with atomic_folder(folder, last=MANIFEST_NAME) as part:
         write_metrics_csv(part / EVALUATION_CSV, alone)
-        write_result_curves(part / EVALUATION_PNG, alone)
+        write_curves(part / EVALUATION_PNG, alone)
         curves = Picture(part / EVALUATION_PNG, *curves_words(evaluation), CURVES_CSS_WIDTH)
         section = evaluation_section(evaluation, result, curves=curves, folder_name=folder_name)
         (part / REPORT_HTML).write_bytes(with_section((folder / REPORT_HTML).read_bytes(), section))

@@ -1,6 +1,7 @@
 """Deletion curves of every result beside random orders and the order by volume; Dice of its best segments."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
-from numpy.typing import NDArray
+from matplotlib.transforms import Bbox
 
 from SegExplainLib.evaluation.scorecard import Evaluation, ResultScores
 from SegExplainLib.evaluation.unit_curves import Axis, UnitCurve
@@ -29,39 +30,57 @@ _REST_INCHES = 0.25 + _HEAD_INCHES + _FOOT_INCHES
 _ORDERS: dict[Axis, str] = {"units": "largest value first", "volume": "largest value per ml first"}
 
 
-Panel = Callable[[Axes, Evaluation, ResultScores], None]
+COLUMNS_OF_ONE = 2
+"""On a page four in a row could not be read."""
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One picture of a result: what draws it, and the label of its x axis."""
+
+    draw: Callable[[Axes, Evaluation, ResultScores], None]
+    x_label: str
 
 
 def write_curves(path: Path, evaluation: Evaluation) -> None:
-    """Writes a PNG with a row for each result.
+    """Writes a PNG with a row for each result; of one result alone, two panels in a row.
 
     Over removed units; over removed volume; over removed voxels, where maps were judged voxel by voxel; and the Dice of
     the mask with the best segments.
     """
-    FigureCanvasAgg(draw_curves(evaluation)).print_png(path, metadata={"Software": None})
+    figure = draw_curves(evaluation)
+    _round_places(figure)
+    FigureCanvasAgg(figure).print_png(path, metadata={"Software": None})
+
+
+def _round_places(figure: Figure) -> None:
+    """Lays the panels out to a fifth of a pixel: the solver's last digits vary, and one evaluation is one picture."""
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")
+    for axes in figure.axes:
+        axes.set_position(Bbox.from_bounds(*(round(edge, 4) for edge in axes.get_position().bounds)))
 
 
 def draw_curves(evaluation: Evaluation) -> Figure:
     """The picture as a matplotlib figure."""
-    panels = _panels(evaluation)
-    n = len(evaluation.results)
-    height = _REST_INCHES + _ROW_INCHES * n
-    foot, head = _FOOT_INCHES / height, _HEAD_INCHES / height
-    layout = ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.08, rect=(0, foot, 1, 1 - foot - head))
-    figure = Figure(figsize=(_PANEL_INCHES * len(panels), height), dpi=DPI, facecolor="white", layout=layout)
-    grid = figure.subplots(n, len(panels), squeeze=False, sharex="col")
-    for row, result in zip(grid, evaluation.results, strict=True):
-        for axes, panel in zip(row, panels, strict=True):
-            panel(axes, evaluation, result)
-            _plain(axes)
-    what = quantity_words(evaluation.quantity).short
-    unit = suffix_of(evaluation.unit).strip()
-    for column, (panel, x_label) in enumerate(panels.items()):
-        grid[-1, column].set_xlabel(x_label, color=_INK, size=9)
-        if panel is not _draw_dice:
-            _share_y(grid[:, column], grid[:, 0])
-    for axes in grid[:, 0]:
-        axes.set_ylabel(f"{what}{f' ({unit})' if unit else ''}", color=_INK, size=9)
+    cells = [(result, panel) for result in evaluation.results for panel in _panels(evaluation)]
+    is_alone = len(evaluation.results) == 1
+    n_columns = COLUMNS_OF_ONE if is_alone else len(_panels(evaluation))
+    n_rows = -(-len(cells) // n_columns)
+    figure, height = _figure(n_rows, n_columns)
+    places = figure.add_gridspec(n_rows, n_columns)
+    of_number: list[Axes] = []
+    for place, (result, panel) in enumerate(cells):
+        axes = figure.add_subplot(places[place])
+        panel.draw(axes, evaluation, result)
+        _plain(axes)
+        if is_alone or place + n_columns >= len(cells):
+            axes.set_xlabel(panel.x_label, color=_INK, size=9)
+        if panel.draw is not _draw_dice:
+            of_number.append(axes)
+            axes.sharey(of_number[0])
+            if place % n_columns == 0:
+                axes.set_ylabel(_number_label(evaluation), color=_INK, size=9)
     target = shortened(readable(evaluation.target), 40)
     title = f"What the network still sees of “{target}” as units are removed ({evaluation.removal})"
     figure.text(0.012, 1 - 0.1 / height, title, ha="left", va="top", size=11, color=_INK)
@@ -69,18 +88,26 @@ def draw_curves(evaluation: Evaluation) -> Figure:
     return figure
 
 
-def _panels(evaluation: Evaluation) -> dict[Panel, str]:
-    """What is drawn of each result, with the label of its x axis."""
-    panels: dict[Panel, str] = {_draw_units: "units removed", _draw_volume: "volume removed (ml)"}
+def _figure(n_rows: int, n_columns: int) -> tuple[Figure, float]:
+    """An empty figure with room for a title and a legend, and its height in inches."""
+    height = _REST_INCHES + _ROW_INCHES * n_rows
+    foot, head = _FOOT_INCHES / height, _HEAD_INCHES / height
+    layout = ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.08, rect=(0, foot, 1, 1 - foot - head))
+    size = (_PANEL_INCHES * n_columns, height)
+    return Figure(figsize=size, dpi=DPI, facecolor="white", layout=layout), height
+
+
+def _number_label(evaluation: Evaluation) -> str:
+    unit = suffix_of(evaluation.unit).strip()
+    return f"{quantity_words(evaluation.quantity).short}{f' ({unit})' if unit else ''}"
+
+
+def _panels(evaluation: Evaluation) -> list[Panel]:
+    """What is drawn of each result."""
+    panels = [Panel(_draw_units, "units removed"), Panel(_draw_volume, "volume removed (ml)")]
     if evaluation.voxel_sticks:
-        panels[_draw_voxels] = "voxels removed (%)"
-    return panels | {_draw_dice: "best segments kept (% of the volume)"}
-
-
-def _share_y(column: NDArray, first: NDArray) -> None:
-    for axes in column:
-        if axes is not first[0]:
-            axes.sharey(first[0])
+        panels.append(Panel(_draw_voxels, "voxels removed (%)"))
+    return [*panels, Panel(_draw_dice, "best segments kept (% of the volume)")]
 
 
 def _draw_units(axes: Axes, evaluation: Evaluation, result: ResultScores) -> None:
@@ -139,7 +166,7 @@ def _draw_dice(axes: Axes, evaluation: Evaluation, result: ResultScores) -> None
 
 
 def _title(axes: Axes, title: str, note: str) -> None:
-    axes.set_title(shortened(title, 66), loc="left", size=9.5, color=_INK, pad=19)
+    axes.set_title(shortened(title, 58), loc="left", size=9.5, color=_INK, pad=19)
     text = axes.text(0, 1.025, note, transform=axes.transAxes, va="bottom", size=8, color=_SOFT)
     text.set_in_layout(False)  # it must not make the panel narrower
 

@@ -12,8 +12,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from matplotlib.figure import Figure
-from matplotlib.layout_engine import ConstrainedLayoutEngine
 from report_builders import bars_partition, make_attribution, make_findings
 from test_report_page import Page
 
@@ -26,10 +24,10 @@ from SegExplainLib.finished import finished_results
 from SegExplainLib.organ_map import OrganMap, read_organ_map, write_organ_map
 from SegExplainLib.pipeline import explain, revalue
 from SegExplainLib.progress import Progress
-from SegExplainLib.report.evaluation_section import evaluation_section, verdict, with_section
+from SegExplainLib.report.evaluation_curves import draw_curves
+from SegExplainLib.report.evaluation_section import evaluation_of, evaluation_section, verdict, with_section
 from SegExplainLib.report.maps import Picture
 from SegExplainLib.report.page import page_html
-from SegExplainLib.report.result_curves import wrap_panels
 from SegExplainLib.results_folder import read_attribution
 from SegExplainLib.volume import Volume
 
@@ -363,29 +361,19 @@ def test_a_read_only_folder_is_told_as_a_warning(copies):
     assert contents(folders[0]) == before
 
 
-@pytest.mark.parametrize("n_panels", [2, 3, 4])
-def test_panels_in_rows_of_two_keep_their_size_and_do_not_lie_upon_each_other(n_panels):
-    layout = ConstrainedLayoutEngine(rect=(0, 0.1, 1, 0.8))
-    figure = Figure(figsize=(5.0 * n_panels, 4.0), layout=layout)
-    panels = figure.subplots(1, n_panels, squeeze=False)[0]
-    panels[0].set_ylabel("the number")
-    for axes in panels[1:-1]:
-        axes.sharey(panels[0])
-    title = figure.text(0.01, 0.98, "title", va="top")
-    heads = figure.bbox.ymax - title.get_window_extent().ymax
-    figure.draw_without_rendering()
-    before = [axes.get_window_extent() for axes in panels]
-    wrap_panels(figure)
-    figure.draw_without_rendering()
-    after = [axes.get_window_extent() for axes in panels]
-    assert figure.get_size_inches()[0] == 10.0
-    assert figure.bbox.ymax - title.get_window_extent().ymax == pytest.approx(heads, abs=0.5)
-    boxes = [axes.get_tightbbox() for axes in panels]
-    assert not any(one.overlaps(other) for n, one in enumerate(boxes) for other in boxes[:n])
-    assert all(box.ymax < title.get_window_extent().ymin + 1 and box.xmax <= figure.bbox.xmax for box in boxes)
-    assert all(now.height > 0.9 * then.height for now, then in zip(after, before, strict=True))
-    assert [round(box.y0) for box in after[:2]] == [round(after[0].y0)] * 2
-    assert [axes.get_ylabel() for axes in panels[2:]] == {2: [], 3: [""], 4: ["the number", ""]}[n_panels]
+def test_panels_stand_two_in_a_row_on_a_page_and_never_upon_each_other(judged):
+    _, evaluation = judged
+    for shown, n_columns in ((evaluation_of(evaluation.results[0], evaluation), 2), (evaluation, 4)):
+        figure = draw_curves(shown)
+        figure.draw_without_rendering()
+        panels, title = figure.axes, figure.texts[0].get_window_extent()
+        assert len(panels) == 4 * len(shown.results)
+        boxes = [axes.get_tightbbox() for axes in panels]
+        assert not any(one.overlaps(other) for n, one in enumerate(boxes) for other in boxes[:n])
+        assert all(box.ymax < title.ymin + 1 and box.xmax <= figure.bbox.xmax for box in boxes)
+        assert len({round(axes.get_position().x0, 2) for axes in panels}) == n_columns
+        labelled = [axes for axes in panels if "soft volume" in axes.get_ylabel()]
+        assert len(labelled) == (2 if shown is not evaluation else len(shown.results))
 
 
 def test_a_page_without_both_ends_of_the_place_is_refused():
