@@ -101,7 +101,7 @@ def evaluate(
     again: dict[str, Any] = {"kinds": stability, "n_repeats": n_repeats, "noise_hu": noise_hu, "seed": seed}
     told = [plan.words, voxel_words(results, n_steps=voxel_steps)]
     if stability:
-        told += [planned_reruns(result, question, **again).words for result in results]
+        told += [planned_reruns(result, question, kept=out, **again).words for result in results]
     for words in filter(None, told):
         if on_plan:
             on_plan(words)

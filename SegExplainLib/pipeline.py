@@ -85,6 +85,10 @@ def explain(
     request = _without_unused_removal(request.with_paths_from(Path.cwd()))
     refuse_finished(out, resume=resume)
     refuse_other_method(request, out)
+    if request.unused_options:
+        progress.warn(
+            f"{request.method} does not use {', '.join(request.unused_options)}: what was given has no effect."
+        )
     with _told_what_is_kept(out):
         question = prepared_question(request, progress, warm=warm)
         segmenter, case = question.segmenter, question.case

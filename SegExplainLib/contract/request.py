@@ -21,6 +21,15 @@ from SegExplainLib.contract.errors import InvalidRequest, nearest_names
 
 SCHEMA_VERSION = 1
 
+READ_BY: dict[str, tuple[str, ...]] = {
+    "noise": ("smoothgrad", "smoothgrad-squared", "vargrad"),
+    "layer": ("seg-grad-cam",),
+    "float32": GRADIENT_METHODS,
+    "xrai_fast": ("xrai",),
+    "xrai_units": ("xrai",),
+}
+"""Fields that some methods alone read."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class ExplainRequest:
@@ -121,6 +130,16 @@ class ExplainRequest:
     def uses_removal(self) -> bool:
         """Whether the answer depends on what an absent unit looks like."""
         return self.method in SHAPLEY_METHODS or self.method in PATH_METHODS
+
+    @property
+    def unused_options(self) -> tuple[str, ...]:
+        """Fields that were given and that the method does not read."""
+        defaults = {entry.name: entry.default for entry in fields(self)}
+        return tuple(
+            name
+            for name, methods in READ_BY.items()
+            if self.method not in methods and getattr(self, name) != defaults[name]
+        )
 
     @property
     def n_baselines(self) -> int:

@@ -153,14 +153,14 @@ def _draw_voxels(axes: Axes, evaluation: Evaluation, result: ResultScores) -> No
 
 def _draw_dice(axes: Axes, evaluation: Evaluation, result: ResultScores) -> None:
     curve = result.map.segment_dice
-    title = f"{shortened(result.name, 44)}: Dice with {evaluation.mask}"
+    title = f"{shortened(result.name, 38)}: Dice with the mask"
     if curve.why_undefined:
         _title(axes, title, curve.why_undefined)
         return
     x = 100 * np.array(curve.kept_shares)
     axes.plot(x, curve.chance, color=_MEAN, lw=1.0, zorder=2)
     axes.plot(x, curve.dice, color=POSITIVE_HEX, lw=2.1, marker="o", ms=3, zorder=3)
-    _title(axes, title, f"segments of the CT, best mean first; {curve.n_segments} in all")
+    _title(axes, title, f"{shortened(evaluation.mask, 44)}; {curve.n_segments} segments, best mean first")
     axes.set_xlim(left=0)
     axes.set_ylim(0, 1)
 

@@ -12,6 +12,8 @@ from SegExplainLib.report.wording import counted, listed, quantity_words, readab
 
 CLEAR = 0.05
 """A p-value up to this is called more faithful than chance."""
+STEADY = 0.9
+"""Below this rank correlation between seeds, chance is told as a reason for what changes."""
 
 
 def evaluation_sentences(evaluation: Evaluation) -> list[str]:
@@ -136,6 +138,11 @@ def _stability(result: ResultScores, evaluation: Evaluation) -> list[str]:
         parts.append(f"with the other removals {rank} (least {known('removals', 'rank-correlation-least')})")
     if rank := known("weights", "rank-correlation-mean"):
         parts.append(f"with random weights {rank}, where a low one is right: an explanation must hang on the network")
+    found = result.found(FAMILIES["seeds"], "rank-correlation-mean")
+    if found is not None and found.value is not None and found.value < STEADY:
+        parts.append(
+            "where seeds agree no better, the other numbers tell of chance too: a larger budget tells more"
+        )
     return [f"{result.name}, run again: {'; '.join(parts)}."] if parts else []
 
 
