@@ -14,6 +14,7 @@ from SegExplainGui.services import PREVIEW, Installation
 from SegExplainGui.session import Session
 from SegExplainGui.setup.dependencies import NoPython, find_python
 from SegExplainGui.setup.sample_data import load_torso, make_torso
+from SegExplainGui.shown_result import CheckedTrust
 from SegExplainLib.contract import Cancelled, InvalidRequest, SegExplainError
 
 PATIENCE_S = 600.0
@@ -138,7 +139,20 @@ class SelfTest:
         case.assertAlmostEqual(self._value_at(result.overlay, centre), strongest.importance, places=5)
         for cls, quantities in result.answers().items():
             result.show(cls, quantities[-1], top_k=3, sign="both", opacity=0.5)
+        self._check(result)
         result.remove()
+
+    def _check(self, result: Any) -> None:
+        """A check asks the network again, and can be cancelled; one to its end would take minutes."""
+        self._case.delayDisplay("Check an explanation")
+        events: list[Any] = []
+        run = self._logic.evaluate(result, callback=events.append)
+        self._wait(lambda: not run.is_active or (events and events[-1].event == "progress"))
+        self._case.assertTrue(run.is_active, run.failure)
+        run.cancel()
+        self._wait(lambda: not run.is_active)
+        self._case.assertEqual(run.failure.kind, Cancelled.__name__)
+        self._case.assertIsNone(result.trust)
 
     def _gradients(self, ct: Any, organs: Any, roi: Any) -> None:
         self._case.delayDisplay("Gradients, a number for each voxel")
@@ -164,6 +178,9 @@ class SelfTest:
         slicer.app.processEvents()
         widget = slicer.modules.SegExplainWidget
         self._case.assertEqual(widget.panel.shown_result, result)
+        result.set_trust(CheckedTrust(sentences=["It was checked."], headings=["", "x"], rows=[["a number", "1.0"]]))
+        widget.enter()
+        self._case.assertEqual(widget.ui.trustTable.rowCount, 1)
         self._case.takeScreenshot("SegExplain", "The panel with a result", -1)
         result.remove()
 
