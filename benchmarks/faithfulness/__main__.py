@@ -1,7 +1,7 @@
 """Which method, which units and which removal explain a label most faithfully: all of them, on the same games.
 
     python -m benchmarks.faithfulness --out FOLDER [--torso SEED ...] [--case NAME=request.json ...]
-        [--units hybrid:160 organs fcc:140] [--fine-units fcc:130 fcc:80] [--removals local-mean air ...]
+        [--units hybrid:160 organs fcc:140] [--fine-units fcc:80] [--removals local-mean air ...]
 
 Each case, kind of units and removal is one game: every method's ranking is judged by it, beside random importances and
 the order by volume. A game of few units is played in full, so that its numbers are exact. Fine units are judged under
@@ -25,8 +25,8 @@ from SegExplainLib.contract import METHODS, SINGLE_REMOVALS, SegExplainError
 TORSOS = (0, 5, 7)
 UNITS = ("hybrid:160", "organs", "fcc:140")
 """Six to ten units each, so that kinds differ in what a unit is and little in how many there are."""
-FINE_UNITS = ("fcc:130", "fcc:80")
-REMOVALS = ("local-mean", "air", "blur")
+FINE_UNITS = ("fcc:80",)
+REMOVALS = ("local-mean", "air")
 GRADIENTS = {"integrated-gradients": 17, "expected-gradients": 12, "xrai": 17}
 GRADIENTS |= dict.fromkeys(("smoothgrad", "smoothgrad-squared", "vargrad"), 12)
 QUICK_GRADIENTS = dict.fromkeys(GRADIENTS, 5)
