@@ -181,6 +181,7 @@ def test_a_click_on_explain_brings_the_answer_into_the_panel(the_module):
     assert result.shown[0] == "lesion"
     assert result.sentences
     assert demo_model()
+    wait(lambda: ui.trustButton.enabled)
     ui.trustButton.click()
     wait(lambda: ui.trustProgressLabel.text.startswith("Trying combinations"))
     ui.trustButton.click()
