@@ -10,6 +10,8 @@ LADDER = ((0, 0, 0), (9, 0, 0), (19, 0, 0), (19, 30, 0), (19, 30, 1), (49, 50, 2
 """(random orders, subsets of each size, beam width): the last rung that the budget affords is taken. 19 orders are the
 fewest from which a p-value of 0.05 can come."""
 WISHED = LADDER[3]
+MOST_STEPS = 12
+"""Of the curve of a random order: a step after each of 50 units would cost four times as much, for the same verdict."""
 LEAST_AUTOMATIC = 600
 
 
@@ -69,7 +71,7 @@ def planned(*, n_units: int, n_curves: int, n_unknown: int, budget: int = 0) -> 
 
     def cost(rung: tuple[int, int, int]) -> int:
         orders, subsets, beam = rung
-        more = orders * 2 * (n_units - 1) + subsets * (len(subset_sizes(n_units)) + 1)
+        more = orders * 2 * (min(n_units, MOST_STEPS) - 1) + subsets * (len(subset_sizes(n_units)) + 1)
         return min(n_unknown, n_curves + more + (bounds_cost(beam) if beam else 0))
 
     def bounds_cost(beam: int) -> int:

@@ -19,10 +19,12 @@ from SegExplainLib.evaluation.unit_curves import (
     AXES,
     SAME_AREA,
     Axis,
+    UnitCurve,
     abpc,
     aopc,
     deletion_coalitions,
     deletion_curve,
+    spread_steps,
 )
 from SegExplainLib.evaluation.unit_orders import positive_volumes
 from SegExplainLib.shapley.stopping import checkpoints
@@ -61,6 +63,7 @@ class RandomOrders:
         n_orders: So far.
         seed: Of the orders.
         is_final: No more will be drawn.
+        steps: Numbers of removed units at which curves were looked at, from 0 to all.
         bands: Of each axis in ``unit_curves.AXES``.
         areas: "aopc-units", "abpc-volume", ... -> the area of each order, in the number's unit.
         resolution: Differences of areas below this are rounding.
@@ -69,9 +72,14 @@ class RandomOrders:
     n_orders: int
     seed: int
     is_final: bool
+    steps: tuple[int, ...]
     bands: dict[Axis, Band]
     areas: dict[str, tuple[float, ...]]
     resolution: float
+
+    def areas_of(self, most: UnitCurve, least: UnitCurve) -> dict[str, float]:
+        """The areas of an explanation's two deletion curves at the same steps: what to compare with ``areas``."""
+        return _areas(most.at(self.steps), least.at(self.steps))
 
     def mean(self, area: str) -> Metric:
         """Mean area over the random orders, with its standard error. That of ``abpc-...`` is 0 up to this error.
@@ -120,18 +128,22 @@ class RandomOrders:
         return below, int(np.count_nonzero(sample <= value + self.resolution)) - below
 
 
-def random_orders(game: ValueFunction, *, volumes_ml: ArrayLike, n_orders: int, seed: int) -> Iterator[RandomOrders]:
+def random_orders(
+    game: ValueFunction, *, volumes_ml: ArrayLike, n_orders: int, seed: int, most_steps: int | None = None
+) -> Iterator[RandomOrders]:
     """Deletes units in random orders and their reverses, and yields what is known after each batch, last the whole.
 
     The first orders of a longer run are those of a shorter one.
 
-    Cost: at most ``2 * (n_units - 1)`` evaluations for each order, 2 for the ends.
+    Cost: at most ``2 * (n_steps - 1)`` evaluations for each order, 2 for the ends.
 
     Args:
         game: The explained number of coalitions of units.
         volumes_ml: (n_units,), positive.
         n_orders: To be drawn; 2 or more.
         seed: Of the orders.
+        most_steps: Of each curve, evenly in removed units; None for a step after each unit. With fewer, areas are those
+            of a coarser curve: `RandomOrders.areas_of` makes an explanation's comparable.
 
     Raises:
         InvalidRequest: there are fewer than 2 orders, volumes do not fit, or the game is not finite.
@@ -141,20 +153,26 @@ def random_orders(game: ValueFunction, *, volumes_ml: ArrayLike, n_orders: int, 
         raise InvalidRequest(f"A band needs 2 random orders or more, got {n_orders}.")
     rng = np.random.default_rng(seed)
     orders = [rng.permutation(game.n_players) for _ in range(n_orders)]
-    return _followed(game, orders, volumes=volumes, seed=seed)
+    steps = spread_steps(game.n_players, most=most_steps or game.n_players)
+    return _followed(game, orders, volumes=volumes, steps=steps, seed=seed)
 
 
 def _followed(
-    game: ValueFunction, orders: list[NDArray[np.int64]], *, volumes: NDArray[np.float64], seed: int
+    game: ValueFunction,
+    orders: list[NDArray[np.int64]],
+    *,
+    volumes: NDArray[np.float64],
+    steps: tuple[int, ...],
+    seed: int,
 ) -> Iterator[RandomOrders]:
     memory = remembered(game)
-    both_ways = [deletion_coalitions(way) for order in orders for way in (order, order[::-1])]
+    both_ways = [deletion_coalitions(way, steps) for order in orders for way in (order, order[::-1])]
     memory.announce(np.concatenate(both_ways))
     drawn: list[_Drawn] = []
     for look in checkpoints(min(FIRST_LOOK, len(orders)), len(orders)):
         memory(np.concatenate(both_ways[2 * len(drawn) : 2 * look]))  # in one batch; the curves then find them known
-        drawn += [_Drawn.of(memory, order, volumes=volumes) for order in orders[len(drawn) : look]]
-        yield _seen(drawn, seed=seed, is_final=look == len(orders))
+        drawn += [_Drawn.of(memory, order, volumes=volumes, steps=steps) for order in orders[len(drawn) : look]]
+        yield _seen(drawn, steps=steps, seed=seed, is_final=look == len(orders))
 
 
 @dataclass(frozen=True, eq=False)
@@ -170,26 +188,38 @@ class _Drawn:
     heights: dict[Axis, NDArray[np.float64]]
 
     @classmethod
-    def of(cls, game: RememberedGame, order: NDArray[np.int64], *, volumes: NDArray[np.float64]) -> "_Drawn":
+    def of(
+        cls,
+        game: RememberedGame,
+        order: NDArray[np.int64],
+        *,
+        volumes: NDArray[np.float64],
+        steps: tuple[int, ...],
+    ) -> "_Drawn":
         """Deletes in this order and in its reverse."""
-        curve = deletion_curve(game, order, volumes_ml=volumes)
-        reverse = deletion_curve(game, order[::-1], volumes_ml=volumes)
-        areas = {f"aopc-{axis}": aopc(curve, axis=axis) for axis in AXES}
-        areas |= {f"abpc-{axis}": abpc(curve, reverse, axis=axis) for axis in AXES}
+        curve = deletion_curve(game, order, volumes_ml=volumes, steps=steps)
+        reverse = deletion_curve(game, order[::-1], volumes_ml=volumes, steps=steps)
+        areas = _areas(curve, reverse)
         shares = {axis: _band_shares(axis, len(order)) for axis in AXES}
         return cls(areas, {axis: np.interp(shares[axis], curve.shares(axis), curve.values) for axis in AXES})
+
+
+def _areas(most: UnitCurve, least: UnitCurve) -> dict[str, float]:
+    areas = {f"aopc-{axis}": aopc(most, axis=axis) for axis in AXES}
+    return areas | {f"abpc-{axis}": abpc(most, least, axis=axis) for axis in AXES}
 
 
 def _band_shares(axis: Axis, n_units: int) -> NDArray[np.float64]:
     return np.linspace(0.0, 1.0, (n_units if axis == "units" else VOLUME_STEPS) + 1)
 
 
-def _seen(drawn: list[_Drawn], *, seed: int, is_final: bool) -> RandomOrders:
+def _seen(drawn: list[_Drawn], *, steps: tuple[int, ...], seed: int, is_final: bool) -> RandomOrders:
     heights = {axis: np.array([one.heights[axis] for one in drawn]) for axis in AXES}
     return RandomOrders(
         n_orders=len(drawn),
         seed=seed,
         is_final=is_final,
+        steps=steps,
         bands={axis: _band(axis, heights[axis], n_units=heights["units"].shape[1] - 1) for axis in AXES},
         areas={name: tuple(one.areas[name] for one in drawn) for name in drawn[0].areas},
         resolution=NEGLIGIBLE * float(np.abs(heights["units"]).max()),

@@ -8,7 +8,7 @@ backwards: the same coalitions, and no new measurement. It is here because it is
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -39,9 +39,9 @@ class UnitCurve:
     Attributes:
         kind: "deletion" or "insertion".
         order: (n_units,) the units as they go, or come.
-        values: (n_units + 1,) the explained number after none, one, ... all of them.
-        removed_count: (n_units + 1,) units that are absent there.
-        removed_ml: (n_units + 1,) their volume in ml.
+        values: (n_steps + 1,) the explained number after none, one, ... all of them, or at some of these steps.
+        removed_count: (n_steps + 1,) units that are absent there.
+        removed_ml: (n_steps + 1,) their volume in ml.
     """
 
     kind: Literal["deletion", "insertion"]
@@ -61,12 +61,21 @@ class UnitCurve:
         return self.values[-1] if self.kind == "deletion" else self.values[0]
 
     def shares(self, axis: Axis) -> NDArray[np.float64]:
-        """(n_units + 1,) from 0 to 1: how much of the units, or of their volume, has gone or come."""
+        """(n_steps + 1,) from 0 to 1: how much of the units, or of their volume, has gone or come."""
         removed = np.array(self.removed_count if axis == "units" else self.removed_ml, dtype=np.float64)
         return np.abs(removed - removed[0]) / max(removed[0], removed[-1])
 
+    def at(self, steps: Sequence[int]) -> "UnitCurve":
+        """The same curve at some steps only: ``steps`` are places in its values."""
+        return replace(
+            self,
+            values=tuple(self.values[step] for step in steps),
+            removed_count=tuple(self.removed_count[step] for step in steps),
+            removed_ml=tuple(self.removed_ml[step] for step in steps),
+        )
+
     def relative_values(self) -> NDArray[np.float64] | None:
-        """(n_units + 1,): 1 with every unit present, 0 with none; None where these two numbers are the same."""
+        """(n_steps + 1,): 1 with every unit present, 0 with none; None where these two numbers are the same."""
         span = self.full_value - self.empty_value
         if is_negligible(span, *self.values):
             return None
@@ -123,9 +132,18 @@ def unit_faithfulness(
     return UnitFaithfulness(by, seed, most, least, curve_metrics(most, least, why_undefined=why))
 
 
-def deletion_curve(game: ValueFunction, order: Sequence[int] | NDArray, *, volumes_ml: ArrayLike) -> UnitCurve:
-    """The number while the units of ``order`` (n_units,) are removed, the first one first."""
-    return _curve(game, order, volumes_ml=volumes_ml, kind="deletion")
+def deletion_curve(
+    game: ValueFunction,
+    order: Sequence[int] | NDArray,
+    *,
+    volumes_ml: ArrayLike,
+    steps: Sequence[int] | None = None,
+) -> UnitCurve:
+    """The number while the units of ``order`` (n_units,) are removed, the first one first.
+
+    After each of them, or after each number of them in ``steps``, which ascend from 0 to n_units.
+    """
+    return _curve(game, order, volumes_ml=volumes_ml, kind="deletion", steps=steps)
 
 
 def insertion_curve(game: ValueFunction, order: Sequence[int] | NDArray, *, volumes_ml: ArrayLike) -> UnitCurve:
@@ -133,9 +151,15 @@ def insertion_curve(game: ValueFunction, order: Sequence[int] | NDArray, *, volu
     return _curve(game, order, volumes_ml=volumes_ml, kind="insertion")
 
 
-def deletion_coalitions(order: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """bool (n_units + 1, n_units): who is present after none, one, ... all units of an order are removed."""
-    return np.argsort(order) >= np.arange(len(order) + 1)[:, np.newaxis]
+def deletion_coalitions(order: NDArray[np.int64], steps: Sequence[int] | None = None) -> NDArray[np.bool_]:
+    """bool (n_steps + 1, n_units): who is present after none, one, ... all units are removed, or after ``steps``."""
+    counts = np.arange(len(order) + 1) if steps is None else np.asarray(steps)
+    return np.argsort(order) >= counts[:, np.newaxis]
+
+
+def spread_steps(n_units: int, *, most: int) -> tuple[int, ...]:
+    """Numbers of removed units, from 0 to all in ``most`` even steps; in single units where there are no more."""
+    return tuple(int(step) for step in np.rint(np.linspace(0, n_units, min(n_units, most) + 1)))
 
 
 def _curve(
@@ -144,10 +168,11 @@ def _curve(
     *,
     volumes_ml: ArrayLike,
     kind: Literal["deletion", "insertion"],
+    steps: Sequence[int] | None = None,
 ) -> UnitCurve:
     numbers = checked_order(order, n_units=game.n_players)
     volumes = positive_volumes(volumes_ml, n_units=game.n_players)
-    coalitions = deletion_coalitions(numbers)
+    coalitions = deletion_coalitions(numbers, steps)
     if kind == "insertion":
         coalitions = ~coalitions
     return UnitCurve(

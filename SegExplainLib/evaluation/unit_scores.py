@@ -9,15 +9,13 @@ from numpy.typing import NDArray
 from SegExplainLib.evaluation.bounds import AreaBounds, aopc_bounds, naopc
 from SegExplainLib.evaluation.complexity import Complexity, complexity
 from SegExplainLib.evaluation.metric import Metric, undefined
-from SegExplainLib.evaluation.plan import Plan, subset_sizes
+from SegExplainLib.evaluation.plan import MOST_STEPS, Plan, subset_sizes
 from SegExplainLib.evaluation.random_orders import RandomOrders, random_orders
 from SegExplainLib.evaluation.remembered_game import RememberedGame
 from SegExplainLib.evaluation.unit_curves import (
     AXES,
     Axis,
     UnitFaithfulness,
-    abpc,
-    aopc,
     deletion_coalitions,
     unit_faithfulness,
 )
@@ -101,7 +99,9 @@ def yardsticks(
     """
     random = None
     if plan.n_orders:
-        *_, random = random_orders(game, volumes_ml=volumes_ml, n_orders=plan.n_orders, seed=seed)
+        *_, random = random_orders(
+            game, volumes_ml=volumes_ml, n_orders=plan.n_orders, seed=seed, most_steps=MOST_STEPS
+        )
     bounds: dict[Axis, AreaBounds] = {}
     if plan.beam_width:
         known = [tuple(way.tolist()) for order in orders for way in (order, order[::-1])]
@@ -179,17 +179,15 @@ def _with_chance(metric: Metric, found: UnitFaithfulness, random: RandomOrders |
 
 def _placed(found: UnitFaithfulness, sticks: Yardsticks, axis: Axis, *, why: str) -> list[Metric]:
     """Percentile and p-value of both areas among random orders; normalised area between the bounds."""
-    areas = {
-        f"aopc-{axis}": aopc(found.most_first, axis=axis),
-        f"abpc-{axis}": abpc(found.most_first, found.least_first, axis=axis),
-    }
+    names = f"aopc-{axis}", f"abpc-{axis}"
+    areas = sticks.random.areas_of(found.most_first, found.least_first) if sticks.random else {}
     placed = []
-    for name, area in areas.items():
+    for name in names:
         if reason := why or sticks.plan.why_no_orders or ("" if sticks.random else "There are no random orders."):
             placed.append(undefined(f"{name}-percentile", reason, chance=50.0))
             placed.append(undefined(f"{name}-p-value", reason, better="lower"))
         elif sticks.random:
-            placed += [sticks.random.percentile(name, area), sticks.random.p_value(name, area)]
+            placed += [sticks.random.percentile(name, areas[name]), sticks.random.p_value(name, areas[name])]
     if reason := why or sticks.plan.why_no_bounds:
         return [*placed, undefined(f"naopc-{axis}", reason)]
     return [*placed, naopc(found.most_first, sticks.bounds[axis])]

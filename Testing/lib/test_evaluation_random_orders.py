@@ -144,3 +144,44 @@ def test_too_few_orders_and_unknown_areas_are_refused():
         random_orders(PairwiseGame(4, seed=0), volumes_ml=VOLUMES, n_orders=1, seed=0)
     with pytest.raises(InvalidRequest, match="aopc-units"):
         drawn(PairwiseGame(4, seed=0), n_orders=2).mean("aopc-unit")
+
+
+def coarse(game, volumes_ml, *, n_orders, most_steps=5, seed=0):
+    orders = random_orders(game, volumes_ml=volumes_ml, n_orders=n_orders, seed=seed, most_steps=most_steps)
+    return list(orders)[-1]
+
+
+def test_fewer_steps_cost_less_and_give_the_areas_of_the_coarser_curves():
+    rng = np.random.default_rng(0)
+    volumes, game = rng.random(23) + 0.5, PairwiseGame(23, seed=1)
+    found = coarse(game, volumes, n_orders=6, seed=3)
+    assert found.steps == (0, 5, 9, 14, 18, 23)
+    assert game.n_evaluations <= 6 * 2 * 4 + 2
+    rng = np.random.default_rng(3)
+    for place in range(6):
+        order = rng.permutation(23)
+        values = [game(np.argsort(order)[np.newaxis] >= step)[0] for step in found.steps]
+        drop = values[0] - np.array(values)
+        assert found.areas["aopc-units"][place] == pytest.approx(drop.mean())
+        gone = [volumes[order[:step]].sum() / volumes.sum() for step in found.steps]
+        assert found.areas["aopc-volume"][place] == pytest.approx(np.trapezoid(drop, gone))
+
+
+@pytest.mark.parametrize("area", ["aopc-units", "aopc-volume", "abpc-units", "abpc-volume"])
+def test_an_order_that_was_drawn_has_its_own_area_at_the_same_steps(area):
+    volumes, game = np.arange(1.0, 18.0), PairwiseGame(17, seed=2)
+    found = coarse(game, volumes, n_orders=9, seed=4)
+    order = np.random.default_rng(4).permutation(17)
+    most, least = (deletion_curve(game, way, volumes_ml=volumes) for way in (order, order[::-1]))
+    assert found.areas_of(most, least)[area] == pytest.approx(found.areas[area][0])
+
+
+def test_with_fewer_steps_the_true_order_of_an_additive_game_still_beats_every_random_one():
+    weights = np.random.default_rng(5).normal(size=40)
+    volumes, game = np.ones(40), AdditiveGame(weights)
+    found = coarse(game, volumes, n_orders=60, most_steps=12)
+    order = np.argsort(-weights)
+    most, least = (deletion_curve(game, way, volumes_ml=volumes) for way in (order, order[::-1]))
+    areas = found.areas_of(most, least)
+    assert found.percentile("aopc-units", areas["aopc-units"]).value == 100
+    assert found.p_value("abpc-volume", areas["abpc-volume"]).value == pytest.approx(1 / 61)
