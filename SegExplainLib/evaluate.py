@@ -95,21 +95,22 @@ def evaluate(
     asked = asked_question(request, game.record)
     games = JudgingGames(game, asked, out, progress=progress)
     orders = curve_orders([result.amounts for result in results], games.volumes_ml, seed=seed)
-    plan = _planned(games, orders, budget=budget)
+    plan = _planned_and_gone_on(games, orders, budget=budget)
     why_none = why_no_voxels(results, n_steps=voxel_steps)
-    games.n_total = plan.n_new_most + (0 if why_none else most_coalitions(len(results), n_steps=voxel_steps))
+    n_voxels_most = 0 if why_none else most_coalitions(len(results), n_steps=voxel_steps)
+    games.n_total = plan.n_new_most + max(0, n_voxels_most - games.n_voxels_known)
     again: dict[str, Any] = {"kinds": stability, "n_repeats": n_repeats, "noise_hu": noise_hu, "seed": seed}
-    told = [plan.words, voxel_words(results, n_steps=voxel_steps)]
+    told = [plan.words, voxel_words(results, n_steps=voxel_steps, n_kept=games.n_voxels_known)]
     if stability:
         told += [planned_reruns(result, question, kept=out, **again).words for result in results]
-    for words in filter(None, told):
-        if on_plan:
+    if on_plan:
+        for words in filter(None, told):
             on_plan(words)
-    voxel_sticks: VoxelYardsticks | None = None
-    of_voxels: Sequence[VoxelScores | None] = [None] * len(results)
     with games.kept():
         with progress.stage("evaluate coalitions"):
             sticks, of_units = _judged_units(games, results, orders, plan=plan, seed=seed)
+        voxel_sticks: VoxelYardsticks | None = None
+        of_voxels: Sequence[VoxelScores | None] = [None] * len(results)
         if not why_none:
             with progress.stage("evaluate voxels"):
                 voxel_sticks, of_voxels = judged_voxels(
@@ -144,8 +145,8 @@ def evaluate(
         )
         with progress.stage("write results"), atomic_folder(out, last=EVALUATION_JSON) as folder:
             write_evaluation(folder, evaluation)
-    with progress.stage("tell the results"):
-        tell_results(evaluation, out, progress=progress)
+            # While the folder is unfinished: the same command goes on with what is stopped here.
+            tell_results(evaluation, out, progress=progress)
     return evaluation
 
 
@@ -161,10 +162,20 @@ def _require_sound(out: Path, *, voxel_steps: int, stability: Sequence[str]) -> 
         raise InvalidRequest(f"{out} is not a folder.", "Give another --out.")
 
 
-def _planned(games: JudgingGames, orders: Sequence[NDArray[np.int64]], *, budget: int) -> Plan:
-    n_units = len(games.volumes_ml)
-    n_curves = int((~games.record.table.is_known(curve_coalitions(orders))).sum())
-    return planned(n_units=n_units, n_curves=n_curves, n_unknown=2**n_units - games.n_known, budget=budget)
+def _planned_and_gone_on(games: JudgingGames, orders: Sequence[NDArray[np.int64]], *, budget: int) -> Plan:
+    """The plan, made of what the results know: who was stopped and goes on gets the numbers of who was not."""
+    table, curves = games.record.table, curve_coalitions(orders)
+    n_units, n_of_results = len(games.volumes_ml), games.n_known
+    n_curves = int((~table.is_known(curves)).sum())
+    games.go_on()
+    return planned(
+        n_units=n_units,
+        n_curves=n_curves,
+        n_unknown=2**n_units - n_of_results,
+        budget=budget,
+        n_kept=games.n_known - n_of_results,
+        n_curves_kept=n_curves - int((~table.is_known(curves)).sum()),
+    )
 
 
 def _judged_units(

@@ -26,12 +26,24 @@ def why_no_voxels(results: Sequence[FinishedResult], *, n_steps: int) -> str:
     return "" if any(result.tells_voxels_apart for result in results) else NO_VOXEL_MAP
 
 
-def voxel_words(results: Sequence[FinishedResult], *, n_steps: int) -> str:
-    """What it will take, for the user; empty where maps are not judged so."""
+def voxel_words(results: Sequence[FinishedResult], *, n_steps: int, n_kept: int = 0) -> str:
+    """What it will take, for the user; empty where maps are not judged so.
+
+    Args:
+        results: To be judged.
+        n_steps: Of the curves.
+        n_kept: Coalitions that an interrupted evaluation left.
+    """
     if why_no_voxels(results, n_steps=n_steps):
         return ""
     n = most_coalitions(len(results), n_steps=n_steps)
-    return f"Up to {n} coalitions of voxels: curves in {n_steps} steps for each map, and {N_SUBSETS} random subsets."
+    words = (
+        f"Up to {n} coalitions of voxels: curves in {n_steps} steps for each map and for random voxels, and random "
+        f"subsets, {N_SUBSETS} of one size and {N_SUBSETS} of mixed sizes."
+    )
+    if n_kept:
+        words += f" Kept from an earlier evaluation: {n_kept}, not asked again with the same steps and seed."
+    return words
 
 
 def judged_voxels(

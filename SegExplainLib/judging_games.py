@@ -19,9 +19,12 @@ from SegExplainLib.question import OpenGame
 from SegExplainLib.rerun_record import RERUNS_NAME
 from SegExplainLib.voxel_games import VOXEL_RECORD_NAME, VoxelGames
 
+KEPT_NAMES = (RECORD_NAME, VOXEL_RECORD_NAME, RERUNS_NAME)
+"""Files of the folder that hold what was evaluated, until the evaluation is written."""
+
 
 class JudgingGames:
-    """Both games, with what an interrupted evaluation left.
+    """Both games; they know what the results evaluated, and from `go_on` what an interrupted evaluation left.
 
     Args:
         opened: The game of units.
@@ -34,29 +37,35 @@ class JudgingGames:
         units: Asked once for each coalition.
         voxels: Makes games of groups of voxels.
         n_known: Coalitions of units that were known beforehand.
+        n_voxels_known: Coalitions of groups of voxels that an interrupted evaluation left, by any seed and steps.
         n_total: Coalitions that are going to be asked for, at most; told with the progress.
-
-    Raises:
-        InvalidRequest: what lies in ``out`` belongs to another game, or cannot be read.
     """
 
     def __init__(self, opened: OpenGame, question: Question, out: Path, *, progress: Progress) -> None:
         self._opened, self._out, self._progress = opened, out, progress
         self.record = opened.record
-        if (out / RECORD_NAME).exists():
-            self.record.take_over(GameRecord.load(out / RECORD_NAME))
         target, score = question
         channels = [(self.record.channel_of(target), score)]
         self.units = RememberedGame(
             RegionGame(self.record.table, channels, tallier=opened.tallier, on_block=self._tell)
         )
         self.voxels = VoxelGames(opened, question, self._tell)
-        if (out / VOXEL_RECORD_NAME).exists():
-            self.voxels.take_over(out / VOXEL_RECORD_NAME)
-        self.n_known, self._n_voxels_known = len(self.record.table), self.voxels.n_coalitions
+        self.n_known, self.n_voxels_known = len(self.record.table), 0
         self.n_total = 0
         self._begun = self._saved = time.monotonic()
         self._save_every_s = SAVE_EVERY_S
+
+    def go_on(self) -> None:
+        """Takes over what an interrupted evaluation left in the folder, before anything is asked.
+
+        Raises:
+            InvalidRequest: it belongs to another game, or cannot be read.
+        """
+        if (self._out / RECORD_NAME).exists():
+            self.record.take_over(GameRecord.load(self._out / RECORD_NAME))
+        if (self._out / VOXEL_RECORD_NAME).exists():
+            self.voxels.take_over(self._out / VOXEL_RECORD_NAME)
+        self.n_known, self.n_voxels_known = len(self.record.table), self.voxels.n_coalitions
 
     @property
     def volumes_ml(self) -> NDArray[np.float64]:
@@ -71,22 +80,26 @@ class JudgingGames:
     @property
     def n_new_voxels(self) -> int:
         """Coalitions of groups of voxels that the network was asked for."""
-        return self.voxels.n_coalitions - self._n_voxels_known
+        return self.voxels.n_coalitions - self.n_voxels_known
 
     @contextmanager
     def kept(self) -> Iterator[None]:
         """What the block evaluates is kept in the folder now and then, and for good unless the block ends well."""
         try:
             yield
-            for name in (RECORD_NAME, VOXEL_RECORD_NAME, RERUNS_NAME):
+            for name in KEPT_NAMES:
                 (self._out / name).unlink(missing_ok=True)
         except BaseException as error:
             self._save()
-            if isinstance(error, Cancelled) and not error.hint:
-                error.hint = "Nothing new had been evaluated yet."
-                if self.n_new or self.n_new_voxels:
-                    error.hint = f"What was evaluated is kept in {self._out}; the same command goes on with it."
+            if isinstance(error, Cancelled):
+                error.hint = self._kept_words()
             raise
+
+    def _kept_words(self) -> str:
+        """For who stopped it."""
+        if any((self._out / name).exists() for name in KEPT_NAMES):
+            return f"What was evaluated is kept in {self._out}; the same command goes on with it."
+        return "Nothing new had been evaluated yet."
 
     def _save(self) -> None:
         if self.n_new:

@@ -19,7 +19,7 @@ RECORD_VERSION = 1
 
 @dataclass(eq=False)
 class VoxelGames:
-    """Makes them, each once.
+    """Makes them. Their answers stay; of the games, each with a volume of groups, the last one alone.
 
     Attributes:
         opened: The game of units: same CT, removal, region and reference.
@@ -30,29 +30,39 @@ class VoxelGames:
     opened: OpenGame
     question: Question
     on_block: Callable[[], None]
-    _games: dict[str, RememberedGame] = field(default_factory=dict, init=False, repr=False)
+    _last: tuple[str, RememberedGame] | None = field(default=None, init=False, repr=False)
     _tables: dict[str, TallyTable] = field(default_factory=dict, init=False, repr=False)
 
     def __call__(self, bins: NDArray[np.int32]) -> RememberedGame:
         """The game of ``bins`` (k, j, i) on the network's grid: 1 to n, 0 for what is never removed."""
         key = fingerprints_of({"bins": bins})["bins"]
-        if key not in self._games:
-            n_channels = self.opened.record.table.n_channels
-            table = self._tables.setdefault(key, TallyTable(int(bins.max()), n_channels))
+        if self._last is None or self._last[0] != key:
+            self._last = None  # gives back its memory
+            if key not in self._tables:
+                self._tables[key] = TallyTable(int(bins.max()), self.opened.record.table.n_channels)
+                self._take_ends(self._tables[key], bins)
             target, score = self.question
             game = RegionGame(
-                table,
+                self._tables[key],
                 [(self.opened.record.channel_of(target), score)],
                 tallier=self.opened.tallier.for_players(bins),
                 on_block=self.on_block,
             )
-            self._games[key] = RememberedGame(game)
-        return self._games[key]
+            self._last = key, RememberedGame(game)
+        return self._last[1]
+
+    def _take_ends(self, table: TallyTable, bins: NDArray[np.int32]) -> None:
+        """Takes from the game of units what it knows of all voxels absent and all present, where they are the same."""
+        record = self.opened.record
+        if np.array_equal(bins > 0, record.partition.labels > 0):
+            of_units = _ends(record.table)
+            known = record.table.is_known(of_units)
+            table.append(_ends(table)[known], record.table.tallies_of(of_units[known]))
 
     @property
     def n_coalitions(self) -> int:
-        """Evaluated in all of them."""
-        return sum(map(len, self._tables.values()))
+        """Evaluated in all of them, but for all voxels absent and all present: these are of the game of units."""
+        return sum(len(table) - int(table.is_known(_ends(table)).sum()) for table in self._tables.values())
 
     def save(self, path: Path) -> None:
         """Writes what was evaluated; a reader never sees half of it."""
@@ -76,3 +86,8 @@ class VoxelGames:
             for key, (n_players, n_channels) in header["games"].items():
                 self._tables[key] = TallyTable(n_players, n_channels)
                 self._tables[key].append(parts[f"{key}_coalitions"], parts[f"{key}_tallies"])
+
+
+def _ends(table: TallyTable) -> NDArray[np.bool_]:
+    """bool (2, n_players): all absent, all present."""
+    return np.repeat([[False], [True]], table.n_players, axis=1)

@@ -21,12 +21,13 @@ class Plan:
 
     Attributes:
         budget: Most new coalitions.
-        n_curves: New coalitions of the deletion curves, which nothing can do without.
+        n_curves: New coalitions of the deletion curves, which nothing can do without; kept ones included.
         n_orders: Random orders of the units.
         n_subsets: Random subsets of each size, and of mixed sizes.
         beam_width: Of the search for the bounds of the area; 0 for no bounds, any other number where they are exact.
         most_exact: Units up to which bounds are exact: 0 where the budget does not hold every coalition.
         n_new_most: New coalitions at most.
+        n_kept: Coalitions that an interrupted evaluation left; they are of the budget, and not new.
         why_no_orders: A sentence, where there are none.
         why_no_subsets: Likewise.
         why_no_bounds: Likewise.
@@ -39,6 +40,7 @@ class Plan:
     beam_width: int
     most_exact: int
     n_new_most: int
+    n_kept: int = 0
     why_no_orders: str = ""
     why_no_subsets: str = ""
     why_no_bounds: str = ""
@@ -52,21 +54,28 @@ class Plan:
         parts += [f"{self.n_orders} random orders"] if self.n_orders else []
         parts += [f"random subsets, {self.n_subsets} of each size"] if self.n_subsets else []
         parts += ["the bounds of the area"] if self.beam_width else []
-        return f"Up to {self.n_new_most} new coalitions of a budget of {self.budget}: {', '.join(parts)}."
+        words = f"Up to {self.n_new_most} new coalitions of a budget of {self.budget}: {', '.join(parts)}."
+        return f"{words} Kept of all this from an earlier evaluation: {self.n_kept}." if self.n_kept else words
 
 
-def planned(*, n_units: int, n_curves: int, n_unknown: int, budget: int = 0) -> Plan:
+def planned(
+    *, n_units: int, n_curves: int, n_unknown: int, budget: int = 0, n_kept: int = 0, n_curves_kept: int = 0
+) -> Plan:
     """The best that a budget affords: curves, then random orders, then subsets, then bounds, then more of each.
+
+    What an interrupted evaluation kept counts as spent, so that going on comes to the same plan.
 
     Args:
         n_units: Of the game.
-        n_curves: Coalitions of the deletion curves that are not known.
-        n_unknown: Coalitions of the game that are not known.
+        n_curves: Coalitions of the deletion curves that no result knows.
+        n_unknown: Coalitions of the game that no result knows.
         budget: Most new coalitions; 0 for what curves, 19 random orders and 30 subsets of each size take, but at least
             600, and no more than the 2 n + 2048 of an explanation unless the curves alone are more.
+        n_kept: Of ``n_unknown``, those that are kept.
+        n_curves_kept: Of ``n_curves``, those that are kept.
 
     Raises:
-        InvalidRequest: the curves do not fit the budget.
+        InvalidRequest: what is missing of the curves does not fit the budget.
     """
 
     def cost(rung: tuple[int, int, int]) -> int:
@@ -80,13 +89,14 @@ def planned(*, n_units: int, n_curves: int, n_unknown: int, budget: int = 0) -> 
 
     chosen = budget or max(n_curves, LEAST_AUTOMATIC, min(cost(WISHED), 2 * n_units + 2048))
     most_exact = MOST_EXACT_UNITS if n_unknown <= chosen else 0  # exact bounds need every coalition
-    if n_curves > chosen:
+    if n_curves - n_curves_kept > chosen:
         raise InvalidRequest(
-            f"The deletion curves alone need {n_curves} new coalitions; the budget is {chosen}.",
+            f"The deletion curves alone need {n_curves - n_curves_kept} new coalitions; the budget is {chosen}.",
             "Raise --budget, or evaluate fewer results.",
         )
-    rung = [rung for rung in LADDER if cost(rung) <= chosen][-1]
-    left = chosen - cost(rung)
+    rung = ([rung for rung in LADDER if cost(rung) <= chosen] or [LADDER[0]])[-1]
+    left = max(0, chosen - cost(rung))
+    n_new_most = n_curves - n_curves_kept if rung == LADDER[0] else cost(rung) - n_curves_kept
 
     def why_none(what: str, wanted: int) -> str:
         return f"{what} would take up to {wanted} new coalitions; {left} of the budget of {chosen} are left."
@@ -96,7 +106,8 @@ def planned(*, n_units: int, n_curves: int, n_unknown: int, budget: int = 0) -> 
         n_curves,
         *rung,
         most_exact=most_exact,
-        n_new_most=cost(rung),
+        n_new_most=min(n_new_most, n_unknown - n_kept),
+        n_kept=n_kept,
         why_no_orders="" if rung[0] else why_none(f"{LADDER[1][0]} random orders", cost(LADDER[1]) - n_curves),
         why_no_subsets="" if rung[1] else why_none("Orders and subsets", cost(WISHED) - n_curves),
         why_no_bounds="" if rung[2] else why_none("The bounds of the area", min(n_unknown, bounds_cost(1))),

@@ -1,10 +1,12 @@
 """Finished results judged by the game that they were made from, and by a mask."""
 
 import csv
+import gc
 import hashlib
 import json
 import re
 import shutil
+import weakref
 from dataclasses import replace
 
 import nrrd
@@ -12,6 +14,8 @@ import numpy as np
 import pytest
 import torch
 from games import AdditiveGame
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
 from typer.testing import CliRunner
 
@@ -28,7 +32,8 @@ from SegExplainLib.evaluation.remembered_game import RememberedGame
 from SegExplainLib.evaluation.unit_curves import unit_faithfulness
 from SegExplainLib.evaluation.unit_scores import curve_coalitions, curve_orders, unit_scores, yardsticks
 from SegExplainLib.evaluation.unit_subsets import faithfulness_correlation, infidelity
-from SegExplainLib.evaluation.voxel_bins import ranked_bins
+from SegExplainLib.evaluation.voxel_bins import random_bins, ranked_bins
+from SegExplainLib.evaluation.voxel_scores import most_coalitions
 from SegExplainLib.game import RegionGame, TallyTable
 from SegExplainLib.game_record import GameRecord
 from SegExplainLib.images.file import read_scalar_image
@@ -40,6 +45,7 @@ from SegExplainLib.question import open_game, prepared_question, tallier_for
 from SegExplainLib.target import TargetScore
 from SegExplainLib.volume import Volume, resampled_linear, resampled_nearest
 from SegExplainLib.volume_io import read_ct, write_nrrd
+from SegExplainLib.voxel_games import VoxelGames
 from SegExplainLib.warm import WarmState
 
 TARGET = "kidney_right"
@@ -306,14 +312,57 @@ def test_stopped_over_voxels_it_goes_on_where_it_was(two_results, tmp_path):
     assert "kept" in stopped.value.hint
     assert [path.name for path in out.iterdir()] == ["voxel_coalitions.npz"]
     whole = evaluate(two_results, tmp_path / "whole", voxel_steps=3, seed=1)
-    found = evaluate(two_results, out, voxel_steps=3, seed=1)
-    assert 0 < found.n_voxels < whole.n_voxels
+    plans = []
+    found = evaluate(two_results, out, voxel_steps=3, seed=1, on_plan=plans.append)
+    assert 0 < found.n_voxels < whole.n_voxels <= most_coalitions(2, n_steps=3)
+    assert f"Kept from an earlier evaluation: {whole.n_voxels - found.n_voxels}," in plans[1]
+    for curves in (*found.results[1].voxels.curves.values(), found.voxel_sticks.random):
+        ends = found.results[1].units.curves["value"].most_first  # all present and all absent: those of the units
+        assert curves.most_first.values[0] == ends.values[0]
+        assert curves.least_first.values[-1] == ends.values[-1]
     for one, other in zip(found.results, whole.results, strict=True):
         values, expected = (
             {m.name: m.value for m in scores.voxels.metrics if m.value is not None} for scores in (one, other)
         )
         assert values == pytest.approx(expected, rel=1e-5)
     assert not (out / "voxel_coalitions.npz").exists()
+
+
+def test_who_stops_it_while_the_results_are_told_can_go_on(a_copy, tmp_path, monkeypatch):
+    out, asked = tmp_path / "out", {"voxel_steps": 0, "removal": "mean", "budget": 20}
+
+    def interrupted(*_given, **_named):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr("SegExplainLib.evaluate.tell_results", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            evaluate([a_copy], out, **asked)
+    assert sorted(path.name for path in out.iterdir()) == ["coalitions.npz"]
+    assert evaluate([a_copy], out, **asked).n_new == 0
+    assert ResultManifest.read(a_copy).evaluation["removal"] == "mean"
+
+
+def test_games_of_voxels_keep_answers_and_one_volume_of_groups(a_five_unit_question):
+    progress, warm = Progress(), WarmState()
+    question = prepared_question(a_five_unit_question, progress, warm=warm)
+    absent = baselines_for(a_five_unit_question, question, progress).images[0]
+    opened = open_game(a_five_unit_question, question, absent, warm, progress)
+    blocks = []
+    asked = TARGET, TargetScore("soft-volume", question.partition.grid.voxel_volume_ml)
+    games = VoxelGames(opened, asked, lambda: blocks.append(1))
+    within = question.partition.labels > 0
+    bins = [random_bins(within, n_bins=3, seed=seed) for seed in (0, 1)]
+    without_first = np.array([[False, True, True]])
+    number = games(bins[0])(without_first)
+    forgotten = weakref.ref(games(bins[0]))
+    assert games(bins[0]) is forgotten()
+    games(bins[1])
+    gc.collect()
+    assert forgotten() is None
+    n_blocks = len(blocks)
+    assert games(bins[0])(without_first) == number
+    assert (len(blocks), games.n_coalitions) == (n_blocks, 1)
 
 
 def test_what_was_kept_for_another_removal_is_refused_and_left_alone(two_results, tmp_path):
@@ -452,6 +501,25 @@ def test_equal_values_rank_nothing_and_say_so(a_copy, tmp_path):
         assert "nothing to rank" in flat.metric("order by value", name).why_undefined
     assert flat.metric("order by value-per-ml", "abpc-volume").value is not None  # volumes differ
     assert "equal" in flat.metric("agreement with the mask", "ROC-AUC").why_undefined
+
+
+@given(
+    n_units=st.integers(2, 40),
+    budget=st.sampled_from([0, 90, 700, 5000]),
+    n_curves=st.integers(0, 60),
+    shares=st.tuples(st.floats(0, 1), st.floats(0, 1)),
+)
+def test_who_goes_on_gets_the_plan_of_who_was_not_stopped(n_units, budget, n_curves, shares):
+    n_unknown = 2**n_units
+    n_curves = min(n_curves, n_unknown)
+    whole = planned(n_units=n_units, n_curves=n_curves, n_unknown=n_unknown, budget=budget)
+    n_curves_kept = int(shares[0] * n_curves)
+    n_kept = n_curves_kept + int(shares[1] * (whole.n_new_most - n_curves)) * (n_curves_kept == n_curves)
+    kept = {"n_kept": n_kept, "n_curves_kept": n_curves_kept}
+    rest = planned(n_units=n_units, n_curves=n_curves, n_unknown=n_unknown, budget=budget, **kept)
+    assert replace(rest, n_kept=0, n_new_most=whole.n_new_most) == whole
+    assert rest.n_new_most >= whole.n_new_most - n_kept
+    assert rest.n_new_most + n_curves_kept <= whole.n_new_most
 
 
 @pytest.mark.parametrize("n_units", [2, 3, 7, 13, 24])
