@@ -99,7 +99,7 @@ class FinishedResult:
         partition = self.attribution.partition
         if not self.tells_voxels_apart:
             n_voxels = partition.volumes_ml / partition.grid.voxel_volume_ml
-            return partition.painted(self.attribution.player_values / n_voxels)
+            return partition.painted(self.amounts / n_voxels)
         return np.where(partition.labels > 0, resampled_linear(shown, partition.grid), np.float32(0))
 
     def native_labels(self, ct: Volume) -> NDArray[np.int32]:

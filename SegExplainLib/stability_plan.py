@@ -99,7 +99,7 @@ class RerunPlan:
         name = method_words(request.method).name
         sentences = [f"{len(self.all)} runs of {name} with up to {each} each: {', '.join(parts)}.", self.stands_in]
         if self.n_kept:
-            sentences.append(f"{self.n_kept} of them are kept from an earlier evaluation.")
+            sentences.append(f"Kept from an earlier evaluation: {self.n_kept}.")
         return " ".join(sentence for sentence in sentences if sentence)
 
 
@@ -220,5 +220,7 @@ def _removals(request: ExplainRequest) -> list[PlannedRerun]:
 
 def _key(one: PlannedRerun, result: FinishedResult) -> str:
     asked = {name: value for name, value in asdict(one.request).items() if name not in UNREAD}
-    parts = [SCHEME, one.kind, one.noise_hu, one.draw, one.stage and one.stage.share, asked, result.record.fingerprints]
+    variant = [one.kind, one.noise_hu, one.draw, one.stage and one.stage.share]
+    # The result's number, too: its answers are kept on that one's scale.
+    parts = [SCHEME, *variant, asked, result.request.value, result.record.fingerprints]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()

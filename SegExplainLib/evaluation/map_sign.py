@@ -1,4 +1,4 @@
-"""Which side of a signed map is judged: what speaks for the label, what speaks against it, or both."""
+"""Which side of a signed map is judged: what speaks for the label, what speaks against it, or both; or nothing."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -6,6 +6,8 @@ from numpy.typing import NDArray
 from SegExplainLib.contract import InvalidRequest, nearest_names
 
 SIGNS = ("positive", "negative", "absolute", "signed")
+ROUNDING = 1e-6
+"""Of the largest size: some units in the last place of single precision, in which maps are stored and interpolated."""
 
 
 def of_sign(values: NDArray, *, sign: str) -> NDArray:
@@ -36,4 +38,10 @@ def why_flat(judged: NDArray, *, sign: str) -> str:
     """A sentence why values of a side rank nothing: there are none, or all are equal; empty where they rank."""
     if not judged.any():
         return "All values are zero." if sign in ("absolute", "signed") else f"No value is {sign}."
-    return "All values are equal." if judged.min() == judged.max() else ""
+    return "All values are equal." if is_flat(judged) else ""
+
+
+def is_flat(values: NDArray) -> bool:
+    """Whether finite values (any shape, not empty) are equal but for rounding, so that their order says nothing."""
+    low, high = float(values.min()), float(values.max())
+    return high - low <= ROUNDING * max(abs(low), abs(high))

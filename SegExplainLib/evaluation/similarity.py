@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from SegExplainLib.contract import InvalidRequest
+from SegExplainLib.evaluation.map_sign import is_flat
 from SegExplainLib.evaluation.metric import Metric, undefined
 
 ONE_VALUE = "There is one value only: nothing to rank."
@@ -25,7 +26,7 @@ class VoxelChange:
 def rank_correlation(first: ArrayLike, second: ArrayLike, *, name: str = "rank-correlation") -> Metric:
     """Spearman's correlation of two vectors, equal values at their mean rank: -1 to 1, 0 by chance.
 
-    Undefined, with the reason, for one value or where all values of a vector are equal.
+    Undefined, with the reason, for one value or where all values of a vector are equal but for rounding.
 
     Raises:
         InvalidRequest: the vectors differ in length, or hold what is not finite.
@@ -35,10 +36,10 @@ def rank_correlation(first: ArrayLike, second: ArrayLike, *, name: str = "rank-c
         raise InvalidRequest(f"Two explanations of {len(a)} and {len(b)} values cannot be compared.")
     if len(a) < 2:
         return undefined(name, ONE_VALUE, chance=0.0)
+    if is_flat(a) or is_flat(b):
+        return undefined(name, FLAT, chance=0.0)
     deviations = [ranks - ranks.mean() for ranks in (mean_ranks(a), mean_ranks(b))]
     norms = [float(np.linalg.norm(deviation)) for deviation in deviations]
-    if 0.0 in norms:
-        return undefined(name, FLAT, chance=0.0)
     value = float(deviations[0] @ deviations[1]) / (norms[0] * norms[1])
     return Metric(name, float(np.clip(value, -1.0, 1.0)), chance=0.0)
 

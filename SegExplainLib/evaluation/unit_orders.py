@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from SegExplainLib.contract import InvalidRequest, nearest_names
+from SegExplainLib.evaluation.map_sign import is_flat
 
 ORDERS = ("value", "absolute", "value-per-ml", "absolute-per-ml", "volume", "random")
 """What makes a unit important:
@@ -17,6 +18,9 @@ ORDERS = ("value", "absolute", "value-per-ml", "absolute-per-ml", "volume", "ran
 - volume: the largest unit first. Knows nothing of the network; an explanation should do better.
 - random: knows nothing at all.
 """
+
+TIES = 1
+"""Stream of the draws: by the seed alone ties would fall as the first of the random orders that they are held against."""
 
 
 def unit_order(kind: str, importances: ArrayLike, *, volumes_ml: ArrayLike, seed: int = 0) -> NDArray[np.int64]:
@@ -34,7 +38,7 @@ def unit_order(kind: str, importances: ArrayLike, *, volumes_ml: ArrayLike, seed
         InvalidRequest: the kind is unknown, an importance is not finite, a volume not positive, or lengths differ.
     """
     keys = _keys(kind, importances, volumes_ml)
-    shuffled = np.random.default_rng(seed).permutation(len(keys))
+    shuffled = np.random.default_rng([seed, TIES]).permutation(len(keys))
     return shuffled[np.argsort(-keys[shuffled], kind="stable")]
 
 
@@ -43,7 +47,7 @@ def why_unranked(kind: str, importances: ArrayLike, *, volumes_ml: ArrayLike) ->
     keys = _keys(kind, importances, volumes_ml)
     if len(keys) == 1:
         return "There is one unit only: nothing to rank."
-    if np.ptp(keys) == 0 and kind != "random":
+    if is_flat(keys) and kind != "random":
         return "All units are equally important: nothing to rank."
     return ""
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from SegExplainLib.evaluation.map_sign import is_flat
 from SegExplainLib.evaluation.metric import Metric, undefined
 from SegExplainLib.evaluation.unit_curves import UnitFaithfulness, unit_faithfulness
 from SegExplainLib.evaluation.unit_scores import NO_SCALE
@@ -129,7 +130,8 @@ def voxel_scores(
         others, see ``unit_subsets``.
     """
     curves, metrics = {}, []
-    why = FLAT if np.ptp(amounts[within]) == 0 else ""
+    judged = amounts[within]
+    why = FLAT if np.isfinite(judged).all() and is_flat(judged) else ""  # what is not finite is told by the bins
     for by in VOXEL_ORDERS:
         bins = ranked_bins(amounts, within=within, by=by, n_bins=sticks.n_steps, seed=seed)
         curves[by] = _curves(game_of, bins, voxel_volume_ml=voxel_volume_ml)
@@ -139,6 +141,8 @@ def voxel_scores(
     bins = random_bins(within, n_bins=sticks.n_steps, seed=seed)
     game, sums = game_of(bins), bin_sums(amounts, bins)
     correlation = faithfulness_correlation(game, sums, seed=seed, n_subsets=sticks.n_subsets)
+    if why:  # sums over groups that differ by a voxel in size would correlate with something
+        correlation = undefined(correlation.name, why, chance=0.0)
     plain, relative, scaled = infidelity(game, sums, seed=seed, n_subsets=sticks.n_subsets)
     if not has_scale:
         plain, relative = (undefined(one.name, NO_SCALE, better="lower") for one in (plain, relative))

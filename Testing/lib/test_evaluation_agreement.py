@@ -14,6 +14,7 @@ from SegExplainLib.evaluation.agreement import agreement, unit_pointing
 from SegExplainLib.evaluation.map_sign import SIGNS, of_sign
 from SegExplainLib.evaluation.segment_dice import segment_dice
 from SegExplainLib.players.partition import PlayerPartition
+from SegExplainLib.volume import Volume, VoxelGrid
 
 SIDES = {
     "positive": lambda a: a if a > 0 else 0.0,
@@ -331,3 +332,13 @@ def test_bad_segments_are_told():
     for shares in ((), (0.0,), (0.1, 1.5), (float("nan"),)):
         with pytest.raises(InvalidRequest, match="Shares of the area"):
             segment_dice(a_map, mask, segments, area_shares=shares)
+
+
+def test_a_map_that_is_flat_but_for_rounding_ranks_nothing():
+    values = np.full((4, 5, 6), 0.3, dtype=np.float32)
+    values[::2] = np.nextafter(values[::2], np.float32(1))
+    mask = np.zeros(values.shape, dtype=bool)
+    mask[:2] = True
+    grid = VoxelGrid(values.shape, np.eye(4))
+    found = agreement(Volume(values, grid), Volume(mask, grid))
+    assert found.roc_auc.why_undefined == found.pointing.why_undefined == "All values are equal."

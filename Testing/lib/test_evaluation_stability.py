@@ -67,6 +67,11 @@ def test_what_cannot_be_told_has_a_reason_and_is_never_nan():
         relative_change(np.ones(3), np.ones(2))
 
 
+def test_equal_but_for_rounding_is_no_ranking():
+    nearly = 0.1 + np.arange(5) * 1e-16
+    assert "nothing to rank" in rank_correlation(nearly, [1.0, 2.0, 3.0, 4.0, 5.0]).why_undefined
+
+
 def test_voxel_maps_are_compared_with_or_without_their_signs():
     before = np.linspace(-1, 2, 60).reshape(3, 4, 5).astype(np.float32)
     signed, unsigned = (voxel_change(before, -before, is_unsigned=choice) for choice in (False, True))

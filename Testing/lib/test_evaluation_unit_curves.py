@@ -66,6 +66,15 @@ def test_it_is_said_why_nothing_is_ranked():
     assert "equally" in why_unranked("absolute", [1.0, -1.0], volumes_ml=[1, 2])
     assert why_unranked("value", [1.0, -1.0], volumes_ml=[1, 2]) == ""
     assert why_unranked("random", [1.0, 1.0], volumes_ml=[1, 2]) == ""
+    volumes = np.array([0.1, 0.3, 0.7, 1.1, 2.3, 3.9])
+    assert np.ptp(0.7 * volumes / volumes) > 0  # by rounding alone
+    assert "equally" in why_unranked("value-per-ml", 0.7 * volumes, volumes_ml=volumes)
+
+
+def test_ties_do_not_fall_as_the_first_random_order_does():
+    tied = [unit_order("value", np.zeros(9), volumes_ml=np.ones(9), seed=seed).tolist() for seed in range(20)]
+    random = [np.random.default_rng(seed).permutation(9).tolist() for seed in range(20)]
+    assert sum(map(list.__eq__, tied, random)) <= 1
 
 
 def test_a_deletion_curve_removes_one_unit_after_the_other():

@@ -144,8 +144,12 @@ def test_random_maps_have_no_fidelity_and_no_correlation():
 
 def test_a_flat_map_ranks_nothing_and_a_map_of_its_own_scale_has_no_infidelity():
     _, _, metrics = judged(np.ones(SHAPE))
-    for name in ("fidelity-value", "fidelity-value-relative", "fidelity-absolute"):
-        assert "nothing to rank" in metrics[name].why_undefined
+    noise = np.random.default_rng(0).random(SHAPE, dtype=np.float32) * np.float32(3e-7)
+    _, _, rounded = judged(np.ones(SHAPE, np.float32) + noise)  # as a flat map comes from another grid
+    for found in (metrics, rounded):
+        for name in ("fidelity-value", "fidelity-value-relative", "fidelity-absolute", "faithfulness-correlation"):
+            assert "nothing to rank" in found[name].why_undefined
+        assert 0.0 < found["infidelity-relative"].value
     _, _, metrics = judged(WEIGHTS, has_scale=False)
     assert "scale of their own" in metrics["infidelity"].why_undefined
     assert metrics["infidelity-scaled"].value == pytest.approx(0.0, abs=1e-9)

@@ -254,6 +254,9 @@ def test_false_positives_stay_relative_to_those_of_the_ct_without_noise(explaine
     assert scores.reruns[0].relative_change.value < 1e-6
     assert scores.reruns[0].explained_number == 1.0
     assert rerun(scores, "draw 1").explained_number != 1.0
+    of_number = replace(result, request=replace(result.request, value="fp"))
+    keys = [{one.key for one in planned_reruns(of, question, kinds=KINDS).all} for of in (result, of_number)]
+    assert not keys[0] & keys[1]  # kept answers are on the scale of the result's number
 
 
 def test_random_weights_are_those_of_the_cascade_and_the_network_stays(of_exact, explained):
@@ -419,7 +422,7 @@ def test_the_plan_tells_what_it_costs(explained, of_exact, tmp_path):
     assert "kept" not in plan.words
     kept = planned_reruns(result, question, kinds=KINDS, n_repeats=3, kept=of_exact[2])
     assert kept.n_kept == len(plan.all) == len(kept.all) - 1
-    assert f"{kept.n_kept} of them are kept" in kept.words
+    assert f"Kept from an earlier evaluation: {kept.n_kept}." in kept.words
     assert planned_reruns(result, question, kinds=KINDS, seed=1, kept=tmp_path).n_kept == 0
     assert planned_reruns(result, question, kinds=()).words == "Nothing is run again."
     of_gradient, question, _ = explained(method="saliency")
