@@ -65,7 +65,7 @@ def evaluation_summary(evaluation: Evaluation, result: ResultScores, *, folder_n
         "removal": evaluation.removal,
         "removal_from": evaluation.removal_from,
         "mask": evaluation.mask,
-        "verdict": verdict(result),
+        "verdict": verdict(result, n_orders=evaluation.sticks.plan.n_orders),
         "sentences": evaluation_sentences(evaluation_of(result, evaluation)),
         "metrics": {
             family: {metric.name: _without_name(metric) for metric in metrics}

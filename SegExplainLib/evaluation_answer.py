@@ -49,10 +49,11 @@ def evaluation_answer(
         fields["stability"] = tuple(stability)
     evaluation = evaluate(folders, out, progress=progress, **fields)
     headings, rows = main_table(evaluation)
+    n_orders = evaluation.sticks.plan.n_orders
     return {
         "folder": str(out),
         "picture": str(out / EVALUATION_PNG),
-        "verdict": verdict(evaluation.results[0]) if len(evaluation.results) == 1 else "",
+        "verdict": verdict(evaluation.results[0], n_orders=n_orders) if len(evaluation.results) == 1 else "",
         "sentences": evaluation_sentences(evaluation),
         "headings": headings,
         "rows": rows,

@@ -20,7 +20,7 @@ ORDERS = ("value", "absolute", "value-per-ml", "absolute-per-ml", "volume", "ran
 """
 
 TIES = 1
-"""Stream of the draws: by the seed alone ties would fall as the first of the random orders that they are held against."""
+"""Stream of the draws: by the seed alone ties would fall as the first random order that they are held against."""
 
 
 def unit_order(kind: str, importances: ArrayLike, *, volumes_ml: ArrayLike, seed: int = 0) -> NDArray[np.int64]:

@@ -7,7 +7,7 @@ from SegExplainLib.contract import InvalidRequest
 from SegExplainLib.evaluation.metric import Metric
 from SegExplainLib.evaluation.scorecard import Evaluation, ResultScores
 from SegExplainLib.report.evaluation_table import BY_VALUE, MAIN_ROWS, main_table
-from SegExplainLib.report.evaluation_words import CLEAR, evaluation_sentences
+from SegExplainLib.report.evaluation_words import CLEAR, TOO_FEW_ORDERS, can_tell, evaluation_sentences
 from SegExplainLib.report.maps import Picture
 from SegExplainLib.report.page_template import embedded, rendered
 from SegExplainLib.report.wording import listed, quantity_words, readable
@@ -64,7 +64,7 @@ def evaluation_section(evaluation: Evaluation, result: ResultScores, *, curves: 
     others = [other.name for other in evaluation.results if other.name != result.name]
     return rendered(
         TEMPLATE,
-        verdict=verdict(result),
+        verdict=verdict(result, n_orders=evaluation.sticks.plan.n_orders),
         sentences=evaluation_sentences(alone),
         warnings=evaluation.warnings,
         curves=embedded(curves),
@@ -75,11 +75,13 @@ def evaluation_section(evaluation: Evaluation, result: ResultScores, *, curves: 
     )
 
 
-def verdict(result: ResultScores) -> str:
-    """The shortest answer; chance is that of an order of units drawn at random, by removed count."""
+def verdict(result: ResultScores, *, n_orders: int) -> str:
+    """The shortest answer; chance is that of ``n_orders`` orders of units drawn at random, by removed count."""
     p = result.metric(BY_VALUE, "abpc-units-p-value").value
     if p is None:
         return "Not held against chance."
+    if not can_tell(n_orders):
+        return f"{TOO_FEW_ORDERS[0].upper()}{TOO_FEW_ORDERS[1:]}."
     return "More faithful than chance." if p <= CLEAR else "Not told from chance."
 
 

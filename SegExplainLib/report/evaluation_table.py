@@ -108,13 +108,14 @@ def main_table(evaluation: Evaluation) -> tuple[list[str], list[list[str]]]:
         metrics = [metric for metric in found if metric]
         if not metrics:
             continue  # not measured
+        chance = next((metric.chance for metric in metrics if metric.chance is not None), None)
         beside = by_volume.get(name) if family in (BY_VALUE, BY_DENSITY) else None
         rows.append(
             [
                 f"{label} {ARROWS[metrics[0].better]}".rstrip(),
                 *(told(metric) if metric else UNDEFINED for metric in found),
                 told(beside) if beside else "",
-                "" if metrics[0].chance is None else rounded(metrics[0].chance, decimals_for(metrics[0].chance)),
+                "" if chance is None else rounded(chance, decimals_for(chance)),
             ]
         )
     return headings, rows

@@ -8,12 +8,13 @@ from SegExplainLib.evaluation.voxel_scores import VOXELS
 from SegExplainLib.report.evaluation_table import BY_DENSITY, BY_VALUE, main_table, undefined_reasons
 from SegExplainLib.report.methods import uses_gradients
 from SegExplainLib.report.rounding import decimals_for, percent, rounded
-from SegExplainLib.report.wording import counted, listed, quantity_words, readable
+from SegExplainLib.report.wording import counted, listed, one_line, quantity_words, readable
 
 CLEAR = 0.05
 """A p-value up to this is called more faithful than chance."""
 STEADY = 0.9
 """Below this rank correlation between seeds, chance is told as a reason for what changes."""
+TOO_FEW_ORDERS = "too few random orders to tell it from chance"
 
 
 def evaluation_sentences(evaluation: Evaluation) -> list[str]:
@@ -33,15 +34,24 @@ def evaluation_markdown(evaluation: Evaluation) -> str:
     """The sentences, the main numbers and what is missing, as Markdown."""
     headings, rows = main_table(evaluation)
     lines = [f"# Can the explanation of “{readable(evaluation.target)}” be trusted?", ""]
-    lines += [f"- {sentence}" for sentence in evaluation_sentences(evaluation)]
-    lines += ["", f"| {' | '.join(headings)} |", f"|{'---|' * len(headings)}"]
-    lines += [f"| {' | '.join(cell.strip() for cell in row)} |" for row in rows]
+    lines += [f"- {one_line(sentence)}" for sentence in evaluation_sentences(evaluation)]
+    lines += ["", _row(headings), f"|{'---|' * len(headings)}", *map(_row, rows)]
     reasons = undefined_reasons(evaluation)
     if reasons:
         lines += ["", "Without a value:", "", *(f"- {reason}" for reason in reasons)]
     if evaluation.warnings:
         lines += ["", "Warnings:", "", *(f"- {warning}" for warning in evaluation.warnings)]
     return "\n".join(lines) + "\n"
+
+
+def _row(cells: list[str]) -> str:
+    """A line of a Markdown table, whatever the cells hold."""
+    return f"| {' | '.join(one_line(cell).replace('|', chr(92) + '|') for cell in cells)} |"
+
+
+def can_tell(n_orders: int) -> bool:
+    """Whether so many random orders can give a p-value that is called more faithful than chance."""
+    return 1 / (1 + n_orders) <= CLEAR
 
 
 def p_words(metric: Metric) -> str:
@@ -66,9 +76,11 @@ def _faithfulness(result: ResultScores, evaluation: Evaluation) -> str:
         return f"Nothing was held against random orders. {evaluation.sticks.plan.why_no_orders}"
     if fall.value is None or gap.value is None or p.value is None:
         return f"{result.name}: not held against random orders. {fall.why_undefined or gap.why_undefined}"
+    told = "more faithful than chance" if p.value <= CLEAR else "not told from chance"
+    if not can_tell(evaluation.sticks.plan.n_orders):
+        told = TOO_FEW_ORDERS
     sentence = (
-        f"{result.name}: {'more faithful than chance' if p.value <= CLEAR else 'not told from chance'}. With its most "
-        f"important units gone first, the number falls more than in {percent(fall.value / 100)} of "
+        f"{result.name}: {told}. With its most important units gone first, the number falls more than in {percent(fall.value / 100)} of "
         f"{evaluation.sticks.plan.n_orders} random orders; the gap to the least important first is wider than in "
         f"{percent(gap.value / 100)} ({p_words(p)})"
     )
@@ -124,25 +136,29 @@ def _stability(result: ResultScores, evaluation: Evaluation) -> list[str]:
 
     def known(kind: str, name: str) -> str:
         metric = result.found(FAMILIES[kind], name)
-        return "" if metric is None or metric.value is None else rounded(metric.value, 2)
+        if metric is None or metric.value is None:
+            return ""
+        return percent(metric.value) if name == "avg-sensitivity" else rounded(metric.value, 2)
 
     parts = []
     if change := known("noise", "avg-sensitivity"):
         rank = known("noise", "rank-correlation-mean")
-        ranked = f", rank correlation {rank}" if rank else ""
+        ranked = f" (rank correlation {rank})" if rank else ""
         noise = f"noise of up to {evaluation.noise_hu:g} HU"
-        parts.append(f"{noise} changes it by {percent(float(change))} of its size{ranked}")
+        parts.append(f"{noise} changes it by {change} of its size{ranked}")
     if rank := known("seeds", "rank-correlation-mean"):
         parts.append(f"between seeds the rank correlation is {rank}")
     if rank := known("removals", "rank-correlation-mean"):
-        parts.append(f"with the other removals {rank} (least {known('removals', 'rank-correlation-least')})")
+        least = known("removals", "rank-correlation-least")
+        parts.append(f"with other removals the rank correlation is {rank} (least {least})")
     if rank := known("weights", "rank-correlation-mean"):
-        parts.append(f"with random weights {rank}, where a low one is right: an explanation must hang on the network")
-    found = result.found(FAMILIES["seeds"], "rank-correlation-mean")
-    if found is not None and found.value is not None and found.value < STEADY:
         parts.append(
-            "where seeds agree no better, the other numbers tell of chance too: a larger budget tells more"
+            f"with random weights the rank correlation is {rank}, where a low one is right: an explanation must hang "
+            "on what the network has learnt"
         )
+    found = result.found(FAMILIES["seeds"], "rank-correlation-mean")
+    if found is not None and found.value is not None and found.value < STEADY and len(parts) > 1:
+        parts.append("as seeds agree no better than that, a part of the other changes is chance")
     return [f"{result.name}, run again: {'; '.join(parts)}."] if parts else []
 
 
@@ -157,14 +173,24 @@ def _cautions(evaluation: Evaluation) -> list[str]:
         cautions.append(
             "Stability was not measured here (--stability): not under noise, between seeds, nor with random weights."
         )
+    elif any("rank correlation" in sentence for one in evaluation.results for sentence in _stability(one, evaluation)):
+        cautions.append(
+            "A rank correlation is 1 where the units keep their order of importance, 0 where the two orders have "
+            "nothing in common, and −1 where one is the other reversed."
+        )
     others = [one for one in evaluation.results if one.removal not in ("", evaluation.removal)]
     if others:
         made = listed([f"{one.name} with “{one.removal}”" for one in others])
         cautions.append(f"Made with another removal than the one that judges: {made}.")
-    kinds = {uses_gradients(result.method) for result in evaluation.results}
-    if kinds == {True, False}:
+    is_of_this_game = any(_is_of_this_game(one, evaluation) for one in evaluation.results)
+    if is_of_this_game and any(uses_gradients(one.method) for one in evaluation.results):
         cautions.append(
             "Shapley values are made from this very game, gradients are not: the comparison asks which explains the "
             "removal of units best, no more."
         )
     return cautions
+
+
+def _is_of_this_game(result: ResultScores, evaluation: Evaluation) -> bool:
+    """Whether the values were made from the game that judges."""
+    return not uses_gradients(result.method) and result.removal == evaluation.removal

@@ -20,12 +20,14 @@ from SegExplainLib.contract import InvalidRequest, ResultManifest
 from SegExplainLib.evaluate import evaluate
 from SegExplainLib.evaluated_results import tell_results
 from SegExplainLib.evaluation.metric import Metric, undefined
+from SegExplainLib.evaluation.stability import FAMILIES, StabilityScores
 from SegExplainLib.finished import finished_results
 from SegExplainLib.organ_map import OrganMap, read_organ_map, write_organ_map
 from SegExplainLib.pipeline import explain, revalue
 from SegExplainLib.progress import Progress
 from SegExplainLib.report.evaluation_curves import draw_curves
 from SegExplainLib.report.evaluation_section import evaluation_of, evaluation_section, verdict, with_section
+from SegExplainLib.report.evaluation_words import evaluation_markdown, evaluation_sentences
 from SegExplainLib.report.maps import Picture
 from SegExplainLib.report.page import page_html
 from SegExplainLib.results_folder import read_attribution
@@ -237,7 +239,54 @@ def test_the_verdict_follows_the_p_value_of_the_gap(judged, p, expected):
     known = undefined(name, "No orders.") if p is None else Metric(name, p, better="lower")
     metrics = tuple(known if metric.name == name else metric for metric in result.metrics[family])
     units = replace(result.units, metrics=result.units.metrics | {family: metrics})
-    assert expected in verdict(replace(result, units=units))
+    assert expected in verdict(replace(result, units=units), n_orders=19)
+
+
+def test_nine_random_orders_cannot_tell_and_nobody_says_that_the_explanation_is_to_blame(judged):
+    evaluation = judged[1]
+    plan = replace(evaluation.sticks.plan, n_orders=9)
+    few = replace(evaluation, sticks=replace(evaluation.sticks, plan=plan))
+    assert verdict(few.results[0], n_orders=9) == "Too few random orders to tell it from chance."
+    text = " ".join(evaluation_sentences(few))
+    assert "too few random orders to tell it from chance" in text
+    assert "not told from chance" not in text
+    assert "more faithful" not in text
+
+
+def test_who_was_made_from_the_game_that_judges_is_told_only_where_it_was(judged):
+    words = "made from this very game"
+    assert words in " ".join(evaluation_sentences(judged[1]))
+    assert words not in " ".join(evaluation_sentences(replace(judged[1], removal="mean")))
+
+
+def test_stability_is_told_so_that_it_can_be_read_alone(judged):
+    def told_of(**ranks):
+        families = {
+            FAMILIES[kind]: (
+                Metric("avg-sensitivity", 0.004, better="lower"),
+                Metric("rank-correlation-mean", rank),
+                Metric("rank-correlation-least", rank - 0.5),
+            )
+            for kind, rank in ranks.items()
+        }
+        result = replace(judged[1].results[0], stability=StabilityScores(families))
+        alone = replace(judged[1], results=(result,), noise_hu=20.0)
+        return [sentence for sentence in evaluation_sentences(alone) if "rank correlation" in sentence.lower()]
+
+    (of_removals, explained) = told_of(removals=0.25)
+    assert "with other removals the rank correlation is 0.25 (least −0.25)." in of_removals
+    assert explained.startswith("A rank correlation is 1 where")
+    assert "changes it by 0.4\u202f% of its size (rank correlation 0.95)" in told_of(noise=0.95)[0]
+    assert "is chance" in told_of(noise=0.95, seeds=0.5)[0]
+    assert "is chance" not in told_of(noise=0.95, seeds=0.95)[0] + told_of(seeds=0.5)[0]
+
+
+def test_a_markdown_table_stays_one_whatever_a_result_is_called(judged):
+    results = [replace(one, name=f"a | b\nc{n}") for n, one in enumerate(judged[1].results)]
+    lines = evaluation_markdown(replace(judged[1], results=tuple(results))).splitlines()
+    table = [line for line in lines if line.startswith("|")]
+    assert len({line.replace("\\|", "").count("|") for line in table}) == 1
+    assert not any(line.startswith("c0") for line in lines)
 
 
 def test_names_from_outside_cannot_become_markup_nor_end_the_section(judged, tmp_path):
