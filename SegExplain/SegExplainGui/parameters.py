@@ -12,7 +12,7 @@ from slicer import vtkMRMLMarkupsROINode, vtkMRMLScalarVolumeNode, vtkMRMLSegmen
 from slicer.i18n import tr as _
 from slicer.parameterNodeWrapper import WithinRange, parameterNodeWrapper
 
-from SegExplainLib.contract import GRADIENT_METHODS, PATH_METHODS
+from SegExplainLib.contract import GRADIENT_METHODS, PATH_METHODS, READ_BY
 
 REFERENCE_CTS = "reference_cts"
 """Role of the parameter node's references to the CTs of `Removal.REFERENCES`."""
@@ -223,10 +223,10 @@ class Parameters:
 def request_fields(parameters: Parameters) -> dict[str, Any]:
     """Every field of an ``ExplainRequest`` that the parameters know without exporting a node.
 
-    Of a removal that the method has no use for nothing is asked.
+    Of a removal and of options that the method has no use for nothing is asked: they are kept for other methods.
     """
     removal = parameters.removal if parameters.method.uses_removal else Removal.LOCAL_MEAN
-    return {
+    fields = {
         "target": parameters.target,
         "units": parameters.units.value,
         "unit_mm": parameters.unit_mm,
@@ -245,6 +245,8 @@ def request_fields(parameters: Parameters) -> dict[str, Any]:
         "mirroring": parameters.mirroring.value,
         "folds": tuple(parameters.folds.replace(",", " ").split()),
     }
+    method = parameters.method.value
+    return {name: value for name, value in fields.items() if method in READ_BY.get(name, (method,))}
 
 
 def reference_cts(parameters: Parameters) -> list[Any]:

@@ -27,7 +27,7 @@ from SegExplainLib.contract.errors import (
 )
 from SegExplainLib.contract.manifest import ESTIMATE_KEYS, ResultManifest
 from SegExplainLib.contract.messages import COMMANDS, EVENTS, Command, Event
-from SegExplainLib.contract.request import SCHEMA_VERSION, ExplainRequest
+from SegExplainLib.contract.request import READ_BY, SCHEMA_VERSION, ExplainRequest
 
 __all__ = [
     "COMMANDS",
@@ -37,6 +37,7 @@ __all__ = [
     "GRADIENT_METHODS",
     "METHODS",
     "PATH_METHODS",
+    "READ_BY",
     "REMOVALS",
     "SCHEMA_VERSION",
     "SHAPLEY_METHODS",

@@ -81,7 +81,8 @@ def _faithfulness(result: ResultScores, evaluation: Evaluation) -> str:
         told = TOO_FEW_ORDERS
     sentence = (
         f"{result.name}: {told}. With its most important units gone first, the number falls more than in "
-        f"{percent(fall.value / 100)} of {evaluation.sticks.plan.n_orders} random orders; the gap to the least important first is wider than in "
+        f"{percent(fall.value / 100)} of {evaluation.sticks.plan.n_orders} random orders; the gap to the "
+        "least important first is wider than in "
         f"{percent(gap.value / 100)} ({p_words(p)})"
     )
     by_ml, p_by_ml = (result.metric(BY_DENSITY, f"abpc-volume-{what}") for what in ("percentile", "p-value"))

@@ -379,6 +379,8 @@ def test_each_method_shows_what_it_uses_and_can_be_asked(a_ready_panel, name):
     from SegExplainGui.parameters import Method, request_fields
 
     ui, parameters = a_ready_panel.ui, a_ready_panel.parameters
+    parameters.noise_percent, parameters.layer = 20.0, "left over"
+    parameters.float32 = parameters.xrai_fast = parameters.xrai_units = True
     parameters.method = Method(name)
     _settle()
     used = USED.get(name, "budget tolerance seed").split()
@@ -388,6 +390,8 @@ def test_each_method_shows_what_it_uses_and_can_be_asked(a_ready_panel, name):
     assert ui.reasonLabel.text == ""
     request = contract.ExplainRequest(ct="a", model="b", roi="c", **request_fields(parameters))
     assert request.problems() == []
+    assert request.unused_options == ()
+    assert (request.noise == 0.2) == ("noise" in used)
 
 
 def test_every_method_says_in_a_line_what_it_is(a_panel):
