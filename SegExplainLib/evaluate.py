@@ -1,7 +1,7 @@
 """Can the explanation be trusted? Finished results are judged by the game that they were made from, and by a mask."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -33,8 +33,10 @@ from SegExplainLib.evaluation.voxel_scores import N_STEPS, VoxelScores, VoxelYar
 from SegExplainLib.finished import FinishedResult, finished_results, judging_removal
 from SegExplainLib.judging_games import JudgingGames
 from SegExplainLib.progress import Progress
+from SegExplainLib.question import Question
 from SegExplainLib.reopened import reopened
 from SegExplainLib.report.evaluation import EVALUATION_JSON, write_evaluation
+from SegExplainLib.results_folder import MANIFEST_NAME
 from SegExplainLib.stability_plan import KINDS, planned_reruns
 from SegExplainLib.stability_run import measured_stability
 
@@ -84,7 +86,7 @@ def evaluate(
         SegExplainError: of the kind that fits: what was expected, what was found, what to do.
     """
     progress = progress or Progress()
-    _require_sound(out, voxel_steps=voxel_steps, stability=stability)
+    _require_sound(out, budget=budget, voxel_steps=voxel_steps, stability=stability, seed=seed)
     with progress.stage("read results"):
         results = finished_results(folders)
         request, removal_from = judging_removal(results, removal)
@@ -92,40 +94,22 @@ def evaluate(
     question, game = reopened(request, results, progress)
     with progress.stage("compare with the mask"):  # before the long work, which a wrong mask should not follow
         of_maps, mask_words = judged_maps(results, question.case, mask=mask, progress=progress)
-    asked = asked_question(request, game.record)
-    games = JudgingGames(game, asked, out, progress=progress)
+    games = JudgingGames(game, asked_question(request, game.record), out, progress=progress)
     orders = curve_orders([result.amounts for result in results], games.volumes_ml, seed=seed)
     plan = _planned_and_gone_on(games, orders, budget=budget)
-    why_none = why_no_voxels(results, n_steps=voxel_steps)
-    n_voxels_most = 0 if why_none else most_coalitions(len(results), n_steps=voxel_steps)
-    games.n_total = plan.n_new_most + max(0, n_voxels_most - games.n_voxels_known)
-    again: dict[str, Any] = {"kinds": stability, "n_repeats": n_repeats, "noise_hu": noise_hu, "seed": seed}
-    told = [plan.words, voxel_words(results, n_steps=voxel_steps, n_kept=games.n_voxels_known)]
-    if stability:
-        told += [planned_reruns(result, question, kept=out, **again).words for result in results]
-    if on_plan:
-        for words in filter(None, told):
+    again = {"kinds": stability, "n_repeats": n_repeats, "noise_hu": noise_hu, "seed": seed}
+    work = _Work(results, question, games, orders, plan, voxel_steps, again, seed, out, progress)
+    for words in work.words:
+        if on_plan:
             on_plan(words)
     with games.kept():
-        with progress.stage("evaluate coalitions"):
-            sticks, of_units = _judged_units(games, results, orders, plan=plan, seed=seed)
-        voxel_sticks: VoxelYardsticks | None = None
-        of_voxels: Sequence[VoxelScores | None] = [None] * len(results)
-        if not why_none:
-            with progress.stage("evaluate voxels"):
-                voxel_sticks, of_voxels = judged_voxels(
-                    games.voxels, results, question.case.ct, n_steps=voxel_steps, seed=seed, progress=progress
-                )
-        of_runs: list[StabilityScores | None] = [None] * len(results)
-        if stability:
-            with progress.stage("measure stability"):
-                of_runs = [
-                    measured_stability(result, question, kept=out, progress=progress, **again) for result in results
-                ]
+        sticks, of_units = work.judged_units()
+        voxel_sticks, of_voxels = work.judged_voxels()
+        of_runs = work.measured_stability()
         evaluation = Evaluation(
             target=request.target,
             quantity=request.value,
-            unit=asked[1].unit,
+            unit=asked_question(request, game.record)[1].unit,
             removal=request.removal,
             removal_from=removal_from,
             mask=mask_words,
@@ -133,7 +117,7 @@ def evaluate(
             unit_names=question.partition.names,
             sticks=sticks,
             voxel_sticks=voxel_sticks,
-            why_no_voxels=why_none,
+            why_no_voxels=work.why_no_voxels,
             results=tuple(map(_scores_of, results, of_units, of_voxels, of_maps, of_runs)),
             volume_only=_volume_only(sticks),
             n_known=games.n_known,
@@ -150,12 +134,98 @@ def evaluate(
     return evaluation
 
 
-def _require_sound(out: Path, *, voxel_steps: int, stability: Sequence[str]) -> None:
+@dataclass(frozen=True, eq=False)
+class _Work:
+    """What is asked of the network, and what it will take.
+
+    Attributes:
+        results: That are judged.
+        question: Of theirs, open.
+        games: That judge.
+        orders: Of the units, whose curves are drawn.
+        plan: For units.
+        voxel_steps: Of the curves over voxels; 0 for none.
+        again: What stability is measured by.
+        seed: Of all draws.
+        out: Folder of the evaluation.
+        progress: Is told.
+    """
+
+    results: Sequence[FinishedResult]
+    question: Question
+    games: JudgingGames
+    orders: Sequence[NDArray[np.int64]]
+    plan: Plan
+    voxel_steps: int
+    again: dict[str, Any]
+    seed: int
+    out: Path
+    progress: Progress
+
+    @property
+    def why_no_voxels(self) -> str:
+        """A sentence; empty where maps are judged voxel by voxel."""
+        return why_no_voxels(self.results, n_steps=self.voxel_steps)
+
+    @property
+    def words(self) -> list[str]:
+        """For the user, before it begins."""
+        of_voxels = voxel_words(self.results, n_steps=self.voxel_steps, n_kept=self.games.n_voxels_known)
+        told = [self.plan.words, *([of_voxels] if of_voxels else [])]
+        if not self.again["kinds"]:
+            return told
+        return told + [
+            planned_reruns(result, self.question, kept=self.out, **self.again).words for result in self.results
+        ]
+
+    def judged_units(self) -> tuple[Yardsticks, list[UnitScores]]:
+        """Asks the game of units for everything that is planned."""
+        games, curves = self.games, curve_coalitions(self.orders)
+        n_voxels = 0 if self.why_no_voxels else most_coalitions(len(self.results), n_steps=self.voxel_steps)
+        games.n_total = self.plan.n_new_most + max(0, n_voxels - games.n_voxels_known)
+        with self.progress.stage("evaluate coalitions"):
+            games.units.announce(curves)
+            games.units(curves)  # all curves in one batch; each then finds its answers known
+            sticks = yardsticks(games.units, self.orders, volumes_ml=games.volumes_ml, plan=self.plan, seed=self.seed)
+            return sticks, [
+                unit_scores(games.units, result.amounts, sticks, has_scale=result.has_scale) for result in self.results
+            ]
+
+    def judged_voxels(self) -> tuple[VoxelYardsticks | None, Sequence[VoxelScores | None]]:
+        """Asks the games of groups of voxels; nothing where no result tells voxels apart."""
+        if self.why_no_voxels:
+            return None, [None] * len(self.results)
+        with self.progress.stage("evaluate voxels"):
+            return judged_voxels(
+                self.games.voxels,
+                self.results,
+                self.question.case.ct,
+                n_steps=self.voxel_steps,
+                seed=self.seed,
+                progress=self.progress,
+            )
+
+    def measured_stability(self) -> Sequence[StabilityScores | None]:
+        """Runs the methods again; nothing where that was not asked for."""
+        if not self.again["kinds"]:
+            return [None] * len(self.results)
+        with self.progress.stage("measure stability"):
+            return [
+                measured_stability(result, self.question, kept=self.out, progress=self.progress, **self.again)
+                for result in self.results
+            ]
+
+
+def _require_sound(out: Path, *, budget: int, voxel_steps: int, stability: Sequence[str], seed: int) -> None:
     for kind in stability:
         if kind not in KINDS:
             raise InvalidRequest(f"Stability has no kind {kind!r}.", nearest_names(kind, KINDS))
     if voxel_steps < 0 or voxel_steps == 1:
         raise InvalidRequest(f"Curves over voxels have 2 steps or more; found {voxel_steps}.", "0 draws none.")
+    if min(budget, seed) < 0:
+        raise InvalidRequest(f"Budget and seed must be 0 or more; found {budget} and {seed}.")
+    if (out / MANIFEST_NAME).exists():
+        raise InvalidRequest(f"{out} holds a result.", "Give another --out: an evaluation has a folder of its own.")
     if (out / EVALUATION_JSON).exists():
         raise InvalidRequest(f"{out} already holds an evaluation.", "Give another --out, or delete the folder.")
     if out.exists() and not out.is_dir():
@@ -176,23 +246,6 @@ def _planned_and_gone_on(games: JudgingGames, orders: Sequence[NDArray[np.int64]
         n_kept=games.n_known - n_of_results,
         n_curves_kept=n_curves - int((~table.is_known(curves)).sum()),
     )
-
-
-def _judged_units(
-    games: JudgingGames,
-    results: Sequence[FinishedResult],
-    orders: Sequence[NDArray[np.int64]],
-    *,
-    plan: Plan,
-    seed: int,
-) -> tuple[Yardsticks, list[UnitScores]]:
-    """Asks the game of units for everything that is planned."""
-    curves = curve_coalitions(orders)
-    games.units.announce(curves)
-    games.units(curves)  # all curves in one batch; each then finds its answers known
-    sticks = yardsticks(games.units, orders, volumes_ml=games.volumes_ml, plan=plan, seed=seed)
-    scores = [unit_scores(games.units, result.amounts, sticks, has_scale=result.has_scale) for result in results]
-    return sticks, scores
 
 
 def _scores_of(

@@ -12,14 +12,16 @@ from SegExplainLib.answers import Question
 from SegExplainLib.contract import Cancelled
 from SegExplainLib.evaluation.remembered_game import RememberedGame
 from SegExplainLib.game import RegionGame
-from SegExplainLib.game_record import RECORD_NAME, GameRecord
+from SegExplainLib.game_record import GameRecord
 from SegExplainLib.play import SAVE_EVERY_S
 from SegExplainLib.progress import Progress
 from SegExplainLib.question import OpenGame
 from SegExplainLib.rerun_record import RERUNS_NAME
 from SegExplainLib.voxel_games import VOXEL_RECORD_NAME, VoxelGames
 
-KEPT_NAMES = (RECORD_NAME, VOXEL_RECORD_NAME, RERUNS_NAME)
+UNIT_RECORD_NAME = "unit_coalitions.npz"
+"""Not a run's own record: this one is deleted at the end, in whatever folder it lies."""
+KEPT_NAMES = (UNIT_RECORD_NAME, VOXEL_RECORD_NAME, RERUNS_NAME)
 """Files of the folder that hold what was evaluated, until the evaluation is written."""
 
 
@@ -61,8 +63,8 @@ class JudgingGames:
         Raises:
             InvalidRequest: it belongs to another game, or cannot be read.
         """
-        if (self._out / RECORD_NAME).exists():
-            self.record.take_over(GameRecord.load(self._out / RECORD_NAME))
+        if (self._out / UNIT_RECORD_NAME).exists():
+            self.record.take_over(GameRecord.load(self._out / UNIT_RECORD_NAME))
         if (self._out / VOXEL_RECORD_NAME).exists():
             self.voxels.take_over(self._out / VOXEL_RECORD_NAME)
         self.n_known, self.n_voxels_known = len(self.record.table), self.voxels.n_coalitions
@@ -103,7 +105,7 @@ class JudgingGames:
 
     def _save(self) -> None:
         if self.n_new:
-            self.record.save(self._out / RECORD_NAME)
+            self.record.save(self._out / UNIT_RECORD_NAME)
         if self.n_new_voxels:
             self.voxels.save(self._out / VOXEL_RECORD_NAME)
 

@@ -247,7 +247,7 @@ def test_what_is_known_asks_the_network_for_nothing_and_the_run_s_files_stay_as_
             == result.metric("order by value", "aopc-units").value
         )
         assert "be trusted?" in (folder / "report.html").read_text(encoding="utf-8")
-    assert not (tmp_path / "again" / "coalitions.npz").exists()
+    assert not (tmp_path / "again" / "unit_coalitions.npz").exists()
 
 
 def test_the_folder_holds_tables_curves_sentences_and_says_what_it_does_not(an_evaluation):
@@ -288,7 +288,7 @@ def test_another_removal_is_another_game_whose_evaluation_can_be_stopped_and_gon
     with pytest.raises(Cancelled) as stopped:
         evaluate(two_results[:1], out, removal="mean", budget=20, progress=progress)
     assert "kept" in stopped.value.hint
-    n_kept = len(GameRecord.load(out / "coalitions.npz").table)
+    n_kept = len(GameRecord.load(out / "unit_coalitions.npz").table)
     assert not (out / "evaluation.json").exists()
     found = evaluate(two_results[:1], out, removal="mean", budget=10)
     assert (out / "evaluation.json").exists()
@@ -338,7 +338,7 @@ def test_who_stops_it_while_the_results_are_told_can_go_on(a_copy, tmp_path, mon
         patched.setattr("SegExplainLib.evaluate.tell_results", interrupted)
         with pytest.raises(KeyboardInterrupt):
             evaluate([a_copy], out, **asked)
-    assert sorted(path.name for path in out.iterdir()) == ["coalitions.npz"]
+    assert sorted(path.name for path in out.iterdir()) == ["unit_coalitions.npz"]
     assert evaluate([a_copy], out, **asked).n_new == 0
     assert ResultManifest.read(a_copy).evaluation["removal"] == "mean"
 
@@ -436,6 +436,21 @@ def test_results_that_no_one_game_can_judge_are_refused(two_results, the_answer,
     with pytest.raises(InvalidRequest, match="explains mean-logit"):
         evaluate([two_results[0], tmp_path / "logit"], tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_a_folder_with_a_result_or_a_stopped_run_loses_nothing(two_results, a_copy, tmp_path):
+    before = contents(a_copy)
+    for results in (two_results, [a_copy]):
+        with pytest.raises(InvalidRequest, match="holds a result"):
+            evaluate(results, a_copy)
+    assert contents(a_copy) == before
+    stopped = tmp_path / "stopped"
+    stopped.mkdir()
+    shutil.copy(a_copy / "coalitions.npz", stopped)
+    evaluate([a_copy], stopped, voxel_steps=0)
+    assert (stopped / "coalitions.npz").read_bytes() == before["coalitions.npz"]
+    with pytest.raises(InvalidRequest, match="must be 0 or more"):
+        evaluate([a_copy], tmp_path / "out", seed=-1)
 
 
 def test_one_unit_alone_is_refused(a_five_unit_question, tmp_path):
