@@ -117,6 +117,12 @@ class _Found:
     number: float
     voxels: NDArray[np.float32] | None
 
+    @property
+    def is_finite(self) -> bool:
+        """Whether all of it can be told."""
+        numbers = (self.amounts, self.number, 0.0 if self.voxels is None else self.voxels)
+        return all(bool(np.isfinite(one).all()) for one in numbers)
+
 
 class _Runs:
     """Runs what is planned and not kept yet, one after the other, in the order of the plan.
@@ -153,7 +159,7 @@ class _Runs:
     def _answer(self, one: PlannedRerun) -> tuple[Rerun, str]:
         """The answer, and the digest of the image that another removal gave."""
         if one.kind == ANCHOR:
-            return Rerun(one.kind, one.name, self._anchor.amounts, self._anchor.number), ""
+            return self._told(one, self._anchor), ""
         image = ""
         try:
             images = None
@@ -164,9 +170,13 @@ class _Runs:
             found = self._found(one, images)
         except (InvalidRequest, UnusableModel) as error:  # of this variant alone: the anchor ran
             return Rerun(one.kind, one.name, why_undefined=error.message), image
-        if not np.isfinite(found.amounts).all():
-            return Rerun(one.kind, one.name, why_undefined="The network gave numbers that are not finite."), image
-        return Rerun(one.kind, one.name, found.amounts, found.number, self._voxel_change(one, found)), image
+        return self._told(one, found), image
+
+    def _told(self, one: PlannedRerun, found: _Found) -> Rerun:
+        if not found.is_finite:
+            return Rerun(one.kind, one.name, why_undefined="The network gave numbers that are not finite.")
+        voxels = None if one.kind == ANCHOR else self._voxel_change(one, found)
+        return Rerun(one.kind, one.name, found.amounts, found.number, voxels)
 
     def _require_new(self, one: PlannedRerun, image: str) -> None:
         """Raises:
@@ -258,7 +268,7 @@ class _Runs:
         return _Found(answer.player_values * scale / per_fp, answer.full_value / per_fp, voxels)
 
     def _voxel_change(self, one: PlannedRerun, found: _Found) -> VoxelChange | None:
-        if found.voxels is None or self._anchor.voxels is None:
+        if found.voxels is None or self._anchor.voxels is None or not self._anchor.is_finite:
             return None
         return voxel_change(self._anchor.voxels, found.voxels, is_unsigned=one.kind == "weights")
 

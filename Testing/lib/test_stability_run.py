@@ -490,3 +490,21 @@ def test_a_variant_without_an_answer_leaves_the_others(explained, tmp_path):
     for stage in stages:
         assert (stage.rank_correlation.value is None) == bool(stage.rank_correlation.why_undefined)
     assert all(stage.explained_number is not None and stage.explained_number >= 0 for stage in stages)
+
+
+@pytest.mark.parametrize(
+    "spoiled", [{"number": np.nan}, {"amounts": np.full(6, np.inf)}, {"voxels": np.array([np.nan])}]
+)
+def test_numbers_that_are_not_finite_are_told_and_leave_the_others(spoiled, explained, tmp_path, monkeypatch):
+    result, question, _ = explained()
+    found = _Runs._found
+
+    def found_or_spoiled(runs, one, images=None):
+        answer = found(runs, one, images)
+        return replace(answer, **spoiled) if one.name == "draw 1" else answer
+
+    monkeypatch.setattr(_Runs, "_found", found_or_spoiled)
+    scores = measured(result, question, tmp_path, "noise", n_repeats=2)
+    assert "not finite" in rerun(scores, "draw 1").rank_correlation.why_undefined
+    assert values(scores, "noise")["avg-sensitivity"] == rerun(scores, "draw 2").relative_change.value
+    assert values(scores, "noise")["avg-sensitivity"] > 0
