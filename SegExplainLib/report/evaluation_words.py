@@ -8,7 +8,7 @@ from SegExplainLib.evaluation.voxel_scores import VOXELS
 from SegExplainLib.report.evaluation_table import BY_DENSITY, BY_VALUE, main_table, undefined_reasons
 from SegExplainLib.report.methods import uses_gradients
 from SegExplainLib.report.rounding import decimals_for, percent, rounded
-from SegExplainLib.report.wording import counted, listed, one_line, quantity_words, readable
+from SegExplainLib.report.wording import counted, listed, quantity_words, readable
 
 CLEAR = 0.05
 """A p-value up to this is called more faithful than chance."""
@@ -34,7 +34,7 @@ def evaluation_markdown(evaluation: Evaluation) -> str:
     """The sentences, the main numbers and what is missing, as Markdown."""
     headings, rows = main_table(evaluation)
     lines = [f"# Can the explanation of “{readable(evaluation.target)}” be trusted?", ""]
-    lines += [f"- {one_line(sentence)}" for sentence in evaluation_sentences(evaluation)]
+    lines += [f"- {_unbroken(sentence)}" for sentence in evaluation_sentences(evaluation)]
     lines += ["", _row(headings), f"|{'---|' * len(headings)}", *map(_row, rows)]
     reasons = undefined_reasons(evaluation)
     if reasons:
@@ -46,7 +46,12 @@ def evaluation_markdown(evaluation: Evaluation) -> str:
 
 def _row(cells: list[str]) -> str:
     """A line of a Markdown table, whatever the cells hold."""
-    return f"| {' | '.join(one_line(cell).replace('|', chr(92) + '|') for cell in cells)} |"
+    return f"| {' | '.join(_unbroken(cell).replace('|', chr(92) + '|') for cell in cells)} |"
+
+
+def _unbroken(text: str) -> str:
+    """On one line; spaces that must not break stay."""
+    return " ".join(text.strip().splitlines())
 
 
 def can_tell(n_orders: int) -> bool:

@@ -10,7 +10,6 @@ from games import AdditiveGame, GloveGame, PairwiseGame, SaturatingGame, TableGa
 from numpy.testing import assert_allclose
 
 from SegExplainLib.contract import InvalidRequest
-from SegExplainLib.evaluation import bounds as bounds_module
 from SegExplainLib.evaluation.bounds import aopc_bounds, most_evaluations, naopc
 from SegExplainLib.evaluation.remembered_game import RememberedGame
 from SegExplainLib.evaluation.unit_curves import AXES, aopc, deletion_curve
@@ -22,12 +21,6 @@ GAMES = {
     "glove": lambda n, seed: GloveGame(n - n // 2, n // 2),
 }
 every_axis = pytest.mark.parametrize("axis", AXES)
-
-
-@pytest.fixture
-def beam_only(monkeypatch):
-    """As if every game had too many units for an exact search."""
-    monkeypatch.setattr(bounds_module, "MOST_EXACT_UNITS", 0)
 
 
 def some_volumes(n_units, seed=0):
@@ -85,23 +78,22 @@ def test_what_is_remembered_is_not_asked_again(axis):
 @every_axis
 @pytest.mark.parametrize("width", [1, 5])
 @pytest.mark.parametrize("kind", GAMES)
-def test_a_beam_stays_inside_the_exact_bounds_and_within_its_cost(axis, kind, width, monkeypatch):
+def test_a_beam_stays_inside_the_exact_bounds_and_within_its_cost(axis, kind, width):
     volumes, game = some_volumes(8), GAMES[kind](8, 2)
     exact = aopc_bounds(game, volumes_ml=volumes, axis=axis)
-    monkeypatch.setattr(bounds_module, "MOST_EXACT_UNITS", 0)
     game.n_evaluations = 0
-    beam = aopc_bounds(game, volumes_ml=volumes, axis=axis, beam_width=width)
+    beam = aopc_bounds(game, volumes_ml=volumes, axis=axis, beam_width=width, most_exact=0)
     assert (beam.is_exact, beam.beam_width) == (False, width)
     assert exact.lower - 1e-12 <= beam.lower <= beam.upper <= exact.upper + 1e-12
-    assert game.n_evaluations == beam.n_evaluations <= most_evaluations(8, beam_width=width)
+    assert game.n_evaluations == beam.n_evaluations <= most_evaluations(8, beam_width=width, most_exact=0)
     assert beam.upper - beam.lower > 0.5 * (exact.upper - exact.lower)
 
 
 @every_axis
-def test_a_beam_as_wide_as_the_game_is_exact(axis, beam_only):
+def test_a_beam_as_wide_as_the_game_is_exact(axis):
     volumes, game = some_volumes(6), TableGame.random(6, seed=7)
     _, areas = over_all_orders(game, volumes, axis)
-    bounds = aopc_bounds(game, volumes_ml=volumes, axis=axis, beam_width=20)
+    bounds = aopc_bounds(game, volumes_ml=volumes, axis=axis, beam_width=20, most_exact=0)
     assert_allclose([bounds.lower, bounds.upper], [areas.min(), areas.max()])
 
 
@@ -120,12 +112,12 @@ def test_a_beam_finds_the_best_order_of_many_units_that_do_not_interact(axis):
         assert_allclose([bounds.upper, bounds.lower], exact)
 
 
-def test_a_known_order_that_beats_the_beam_becomes_the_bound(beam_only):
+def test_a_known_order_that_beats_the_beam_becomes_the_bound():
     volumes, game = some_volumes(7), TableGame.random(7, seed=11)
     orders, areas = over_all_orders(game, volumes, "units")
     known = [orders[areas.argmax()], orders[areas.argmin()]]
-    narrow = aopc_bounds(game, volumes_ml=volumes, axis="units", beam_width=1)
-    told = aopc_bounds(game, volumes_ml=volumes, axis="units", beam_width=1, known_orders=known)
+    narrow = aopc_bounds(game, volumes_ml=volumes, axis="units", beam_width=1, most_exact=0)
+    told = aopc_bounds(game, volumes_ml=volumes, axis="units", beam_width=1, most_exact=0, known_orders=known)
     assert narrow.upper < told.upper == pytest.approx(areas.max())
     assert narrow.lower >= told.lower == pytest.approx(areas.min())
     assert told.upper_order == known[0]

@@ -193,7 +193,7 @@ def test_an_evaluation_that_is_stopped_ends_within_2_s_and_keeps_what_was_evalua
     last = a_worker.until("finished", "failed", id=number)[-1]
     assert time.monotonic() - begin < 2.0
     assert (last.event, last.kind) == ("failed", "Cancelled"), last
-    assert (out / "coalitions.npz").exists()
+    assert (out / "unit_coalitions.npz").exists()
     assert not (out / "evaluation.json").exists()
 
 
