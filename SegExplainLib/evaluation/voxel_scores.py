@@ -14,7 +14,7 @@ from SegExplainLib.evaluation.map_sign import is_flat
 from SegExplainLib.evaluation.metric import Metric, undefined
 from SegExplainLib.evaluation.unit_curves import UnitFaithfulness, unit_faithfulness
 from SegExplainLib.evaluation.unit_scores import NO_SCALE
-from SegExplainLib.evaluation.unit_subsets import faithfulness_correlation, infidelity
+from SegExplainLib.evaluation.unit_subsets import FEWEST_SUBSETS, faithfulness_correlation, infidelity
 from SegExplainLib.evaluation.voxel_bins import VOXEL_ORDERS, bin_sums, random_bins, ranked_bins
 from SegExplainLib.shapley.value_function import ValueFunction
 
@@ -23,6 +23,7 @@ N_STEPS = 40
 N_SUBSETS = 30
 VOXELS = "voxels"
 FLAT = "Every voxel has the same value: nothing to rank."
+FEW_GROUPS = "There are fewer than 3 groups of voxels: no 3 subsets of one size to compare."
 
 GameOf = Callable[[NDArray[np.int32]], ValueFunction]
 """Bins (k, j, i), 1 to n and 0 for what stays -> the game whose players they are."""
@@ -143,6 +144,8 @@ def voxel_scores(
     correlation = faithfulness_correlation(game, sums, seed=seed, n_subsets=sticks.n_subsets)
     if why:  # sums over groups that differ by a voxel in size would correlate with something
         correlation = undefined(correlation.name, why, chance=0.0)
+    elif game.n_players < FEWEST_SUBSETS:
+        correlation = undefined(correlation.name, FEW_GROUPS, chance=0.0)
     plain, relative, scaled = infidelity(game, sums, seed=seed, n_subsets=sticks.n_subsets)
     if not has_scale:
         plain, relative = (undefined(one.name, NO_SCALE, better="lower") for one in (plain, relative))

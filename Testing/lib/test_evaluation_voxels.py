@@ -155,6 +155,11 @@ def test_a_flat_map_ranks_nothing_and_a_map_of_its_own_scale_has_no_infidelity()
     assert metrics["infidelity-scaled"].value == pytest.approx(0.0, abs=1e-9)
 
 
+def test_two_groups_are_too_few_for_a_correlation_and_are_not_called_units():
+    _, _, metrics = judged(WEIGHTS, n_steps=2)
+    assert "fewer than 3 groups of voxels" in metrics["faithfulness-correlation"].why_undefined
+
+
 def test_a_network_that_sees_nothing_leaves_the_relative_fidelity_undefined():
     _, scores, metrics = judged(WEIGHTS, weights=np.zeros(SHAPE))
     assert metrics["fidelity-value"].value == 0.0
