@@ -39,6 +39,7 @@ from SegExplainLib.report.evaluation import EVALUATION_JSON, write_evaluation
 from SegExplainLib.results_folder import MANIFEST_NAME
 from SegExplainLib.stability_plan import KINDS, planned_reruns
 from SegExplainLib.stability_run import measured_stability
+from SegExplainLib.warm import WarmState
 
 
 def evaluate(
@@ -56,6 +57,7 @@ def evaluate(
     device: str = "",
     trust_model: bool = False,
     progress: Progress | None = None,
+    warm: WarmState | None = None,
     on_plan: Callable[[str], None] | None = None,
 ) -> Evaluation:
     """Judges finished results of one question and leaves a folder with tables, curves and sentences.
@@ -78,6 +80,7 @@ def evaluate(
         device: Where the network runs; empty for that of the results' request.
         trust_model: Allow a model file that executes code when it is opened; results folders do not decide that.
         progress: Is told stages, steps and warnings.
+        warm: Where an earlier question may have left network and CT.
         on_plan: Is told in sentences what will be asked of the network before it is.
 
     Raises:
@@ -91,7 +94,7 @@ def evaluate(
         results = finished_results(folders)
         request, removal_from = judging_removal(results, removal)
         request = replace(request, trust_model=trust_model, device=device or request.device)
-    question, game = reopened(request, results, progress)
+    question, game = reopened(request, results, progress, warm=warm or WarmState())
     with progress.stage("compare with the mask"):  # before the long work, which a wrong mask should not follow
         of_maps, mask_words = judged_maps(results, question.case, mask=mask, progress=progress)
     games = JudgingGames(game, asked_question(request, game.record), out, progress=progress)

@@ -11,6 +11,7 @@ from SegExplainLib.report.evaluation import EVALUATION_PNG
 from SegExplainLib.report.evaluation_section import verdict
 from SegExplainLib.report.evaluation_table import main_table, undefined_reasons
 from SegExplainLib.report.evaluation_words import evaluation_sentences
+from SegExplainLib.warm import WarmState
 
 MODEL_FIELDS = {"device": str, "trust_model": bool}
 
@@ -22,6 +23,7 @@ def evaluation_answer(
     stability: Sequence[str] = (),
     given: Mapping[str, Any] | None = None,
     progress: Progress,
+    warm: WarmState | None = None,
 ) -> dict[str, Any]:
     """Evaluates finished results and gives what can be shown without another file read.
 
@@ -31,6 +33,7 @@ def evaluation_answer(
         stability: What is measured of the explanations' stability.
         given: ``device`` and ``trust_model`` of a request; what is left out is as ``evaluate`` has it.
         progress: Is told stages, steps and warnings.
+        warm: Where an earlier question may have left network and CT.
 
     Returns:
         folder; picture, a PNG file; verdict, a few words on one result, empty of several; sentences; headings and rows
@@ -47,7 +50,7 @@ def evaluation_answer(
             raise InvalidRequest(f"An evaluation cannot take {name} = {value!r:.80}.", f"It takes {known}.")
     if stability:
         fields["stability"] = tuple(stability)
-    evaluation = evaluate(folders, out, progress=progress, **fields)
+    evaluation = evaluate(folders, out, progress=progress, warm=warm, **fields)
     headings, rows = main_table(evaluation)
     n_orders = evaluation.sticks.plan.n_orders
     return {

@@ -16,14 +16,17 @@ from SegExplainLib.warm import WarmState
 
 
 def reopened(
-    request: ExplainRequest, results: Sequence[FinishedResult], progress: Progress
+    request: ExplainRequest, results: Sequence[FinishedResult], progress: Progress, *, warm: WarmState
 ) -> tuple[Question, OpenGame]:
     """The question as it was, with the units and the region of its record, and the game of the judging removal.
+
+    Network and CT may be at hand in ``warm``, and stay there. The game does not: its units are those of the record, not
+    those that the request's files would give today.
 
     Raises:
         InvalidRequest: CT or model are no longer those that were explained.
     """
-    record, warm = results[0].record, WarmState()
+    record = results[0].record
     opening = Opening(request, QuestionKeys.of(request), warm, progress)
     segmenter = opening.segmenter()
     ct, network_input = opening.ct_and_input(segmenter)
@@ -40,7 +43,7 @@ def reopened(
     with progress.stage("remove units"):
         absent = baselines_for(request, question, progress).images[0]
     with progress.stage("run unperturbed tiles"):
-        game = open_game(request, question, absent, warm, progress)
+        game = open_game(request, question, absent, WarmState(), progress)
         _take_over(game.record, request, results, progress)
         require_full(game.record, game.tallier)
     return question, game

@@ -156,6 +156,7 @@ class Server:
                 stability=command.stability,
                 given=command.request,
                 progress=progress,
+                warm=self._warm,
             )
         from SegExplainLib.preview import preview
 

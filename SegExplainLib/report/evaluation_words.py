@@ -173,12 +173,10 @@ def _cautions(evaluation: Evaluation) -> list[str]:
         "A faithful explanation need not agree with anatomy: the network may really look elsewhere. Nor is a map "
         "faithful because it agrees.",
         f"Faithfulness is told under one removal, “{evaluation.removal}”; a CT with units removed is not one the "
-        "network was trained on. Another removal (--removal) may tell otherwise.",
+        "network was trained on. Another removal may tell otherwise.",
     ]
     if not any(result.stability for result in evaluation.results):
-        cautions.append(
-            "Stability was not measured here (--stability): not under noise, between seeds, nor with random weights."
-        )
+        cautions.append("Stability was not measured here: not under noise, between seeds, nor with random weights.")
     elif any("rank correlation" in sentence for one in evaluation.results for sentence in _stability(one, evaluation)):
         cautions.append(
             "A rank correlation is 1 where the units keep their order of importance, 0 where the two orders have "

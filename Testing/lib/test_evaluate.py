@@ -21,7 +21,7 @@ from typer.testing import CliRunner
 
 from SegExplainLib.baselines import baselines_for
 from SegExplainLib.cli import app
-from SegExplainLib.contract import Cancelled, InvalidRequest, ResultManifest
+from SegExplainLib.contract import Cancelled, ExplainRequest, InvalidRequest, ResultManifest
 from SegExplainLib.demo import demo_model_folder
 from SegExplainLib.evaluate import evaluate
 from SegExplainLib.evaluation.agreement import agreement
@@ -42,6 +42,7 @@ from SegExplainLib.pipeline import explain, revalue
 from SegExplainLib.players.partition import PlayerPartition
 from SegExplainLib.progress import Progress
 from SegExplainLib.question import open_game, prepared_question, tallier_for
+from SegExplainLib.question_keys import QuestionKeys
 from SegExplainLib.target import TargetScore
 from SegExplainLib.volume import Volume, resampled_linear, resampled_nearest
 from SegExplainLib.volume_io import read_ct, write_nrrd
@@ -231,8 +232,8 @@ def test_what_is_known_asks_the_network_for_nothing_and_the_run_s_files_stay_as_
     two_results, an_evaluation, tmp_path
 ):
     before = [run_contents(folder) for folder in two_results]
-    plans = []
-    again = evaluate(two_results, tmp_path / "again", seed=3, voxel_steps=0, on_plan=plans.append)
+    plans, warm = [], WarmState()
+    again = evaluate(two_results, tmp_path / "again", seed=3, voxel_steps=0, warm=warm, on_plan=plans.append)
     assert (again.n_known, again.n_new) == (32, 0)
     assert again.counts["n_network_tiles"] == again.counts["n_unperturbed_tiles"]
     assert len(plans) == 1
@@ -248,6 +249,10 @@ def test_what_is_known_asks_the_network_for_nothing_and_the_run_s_files_stay_as_
         )
         assert "be trusted?" in (folder / "report.html").read_text(encoding="utf-8")
     assert not (tmp_path / "again" / "unit_coalitions.npz").exists()
+    keys = QuestionKeys.of(ExplainRequest.from_mapping(ResultManifest.read(two_results[0]).request))
+    assert warm.at_hand(keys.model) is not None
+    assert warm.at_hand(keys.ct) is not None
+    assert warm.at_hand(keys.game) is None  # its units are those of the record
 
 
 def test_the_folder_holds_tables_curves_sentences_and_says_what_it_does_not(an_evaluation):
