@@ -1,5 +1,6 @@
 """Fixtures with articles: a torso that is small enough to explain in seconds, its question, its results."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,7 @@ import torch
 
 from SegExplainLib.contract import ExplainRequest
 from SegExplainLib.demo import demo_model_folder
-from SegExplainLib.organ_map import OrganMap, write_organ_map
+from SegExplainLib.organ_map import OrganMap, read_organ_map, write_organ_map
 from SegExplainLib.phantom import make_torso
 from SegExplainLib.pipeline import explain
 from SegExplainLib.progress import Progress
@@ -70,3 +71,18 @@ def the_answer(a_question, tmp_path_factory):
     out = tmp_path_factory.mktemp("answer") / "results"
     progress = Progress()
     return out, explain(a_question, out, progress=progress), progress
+
+
+@pytest.fixture(scope="session")
+def a_question_of_few_units(a_question, a_small_torso, tmp_path_factory):
+    """(names) -> the question with these organs and the rest of the body as units: all coalitions can be known."""
+
+    def asked(*names: str) -> ExplainRequest:
+        organs = read_organ_map(a_small_torso / "organs.nrrd")
+        kept = {label: name for label, name in organs.names.items() if name in names}
+        labels = np.where(np.isin(organs.labels.array, list(kept)), organs.labels.array, 0).astype(np.int32)
+        path = tmp_path_factory.mktemp("few units") / "organs.nrrd"
+        write_organ_map(OrganMap(Volume(labels, organs.labels.grid), kept), path)
+        return replace(a_question, organs=str(path), method="exact", budget=0)
+
+    return asked

@@ -37,7 +37,7 @@ from SegExplainLib.evaluation.voxel_scores import most_coalitions
 from SegExplainLib.game import RegionGame, TallyTable
 from SegExplainLib.game_record import GameRecord
 from SegExplainLib.images.file import read_scalar_image
-from SegExplainLib.organ_map import OrganMap, read_organ_map, write_organ_map
+from SegExplainLib.organ_map import OrganMap, write_organ_map
 from SegExplainLib.pipeline import explain, revalue
 from SegExplainLib.players.partition import PlayerPartition
 from SegExplainLib.progress import Progress
@@ -53,24 +53,12 @@ TARGET = "kidney_right"
 
 
 @pytest.fixture(scope="module")
-def a_five_unit_question(a_question, a_small_torso, tmp_path_factory):
-    """Four organs and the rest of the body, so that all 32 coalitions can be known; CT and model are copies."""
-    folder = tmp_path_factory.mktemp("five units")
-    organs = read_organ_map(a_small_torso / "organs.nrrd")
-    kept = {label: name for label, name in organs.names.items() if name in ("spine", "liver", TARGET, "aorta")}
-    labels = np.where(np.isin(organs.labels.array, list(kept)), organs.labels.array, 0).astype(np.int32)
-    write_organ_map(OrganMap(Volume(labels, organs.labels.grid), kept), folder / "organs.nrrd")
-    shutil.copy(a_question.ct, folder / "ct.nrrd")
+def a_five_unit_question(a_question_of_few_units, tmp_path_factory):
+    """Four organs and the rest of the body; CT and model are copies, which a test may spoil."""
+    folder, asked = tmp_path_factory.mktemp("five units"), a_question_of_few_units("spine", "liver", TARGET, "aorta")
+    shutil.copy(asked.ct, folder / "ct.nrrd")
     shutil.copytree(demo_model_folder(), folder / "model")
-    return replace(
-        a_question,
-        ct=str(folder / "ct.nrrd"),
-        model=str(folder / "model"),
-        organs=str(folder / "organs.nrrd"),
-        roi=f"segment:{TARGET}",
-        method="exact",
-        budget=0,
-    )
+    return replace(asked, ct=str(folder / "ct.nrrd"), model=str(folder / "model"), roi=f"segment:{TARGET}")
 
 
 @pytest.fixture(scope="module")

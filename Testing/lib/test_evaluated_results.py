@@ -22,7 +22,6 @@ from SegExplainLib.evaluated_results import tell_results
 from SegExplainLib.evaluation.metric import Metric, undefined
 from SegExplainLib.evaluation.stability import FAMILIES, StabilityScores
 from SegExplainLib.finished import finished_results
-from SegExplainLib.organ_map import OrganMap, read_organ_map, write_organ_map
 from SegExplainLib.pipeline import explain, revalue
 from SegExplainLib.progress import Progress
 from SegExplainLib.report.evaluation_curves import draw_curves
@@ -31,7 +30,6 @@ from SegExplainLib.report.evaluation_words import evaluation_markdown, evaluatio
 from SegExplainLib.report.maps import Picture
 from SegExplainLib.report.page import page_html
 from SegExplainLib.results_folder import read_attribution
-from SegExplainLib.volume import Volume
 
 TARGET = "kidney_right"
 SECTION = re.compile(rb"<!-- evaluation -->.*<!-- end of evaluation -->", re.DOTALL)
@@ -39,14 +37,10 @@ TOLD = {"evaluation.csv", "evaluation.png", "report.html", "manifest.json"}
 
 
 @pytest.fixture(scope="module")
-def judged(a_question, a_small_torso, tmp_path_factory):
+def judged(a_question_of_few_units, tmp_path_factory):
     """(folders of two results as their runs left them, their evaluation): five units, all coalitions known."""
     folder = tmp_path_factory.mktemp("judged")
-    organs = read_organ_map(a_small_torso / "organs.nrrd")
-    kept = {label: name for label, name in organs.names.items() if name in ("spine", "liver", TARGET, "aorta")}
-    labels = np.where(np.isin(organs.labels.array, list(kept)), organs.labels.array, 0).astype(np.int32)
-    write_organ_map(OrganMap(Volume(labels, organs.labels.grid), kept), folder / "organs.nrrd")
-    request = replace(a_question, organs=str(folder / "organs.nrrd"), roi=f"segment:{TARGET}", method="exact", budget=0)
+    request = replace(a_question_of_few_units("spine", "liver", TARGET, "aorta"), roi=f"segment:{TARGET}")
     explain(request, folder / "run" / "shap")
     explain(replace(request, method="seg-grad-cam"), folder / "run" / "cam")
     untold = [shutil.copytree(folder / "run" / name, folder / "untold" / name) for name in ("shap", "cam")]

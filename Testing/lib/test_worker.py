@@ -11,8 +11,6 @@ from worker_client import WorkerClient, job_events, make_job
 
 from SegExplainLib.contract import Cancelled, ExplainRequest, InvalidRequest, OutOfDisk, OutOfMemory, UnusableModel
 from SegExplainLib.job_folder import failure, run_job
-from SegExplainLib.organ_map import OrganMap, read_organ_map, write_organ_map
-from SegExplainLib.volume import Volume
 
 
 @pytest.fixture(scope="module")
@@ -44,14 +42,9 @@ def long_question(a_question):
 
 
 @pytest.fixture(scope="module")
-def few_units(a_question, a_small_torso, tmp_path_factory):
+def few_units(a_question, a_question_of_few_units):
     """All 8 coalitions of the target, an organ beside it and the rest of the body."""
-    organs = read_organ_map(a_small_torso / "organs.nrrd")
-    kept = {label: name for label, name in organs.names.items() if name in (a_question.target, "liver")}
-    labels = np.where(np.isin(organs.labels.array, list(kept)), organs.labels.array, 0).astype(np.int32)
-    path = tmp_path_factory.mktemp("few units") / "organs.nrrd"
-    write_organ_map(OrganMap(Volume(labels, organs.labels.grid), kept), path)
-    return replace(a_question, organs=str(path), method="exact", budget=0)
+    return a_question_of_few_units(a_question.target, "liver")
 
 
 def test_a_worker_is_ready_before_it_imports_anything_heavy():
