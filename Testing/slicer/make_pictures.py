@@ -22,11 +22,12 @@ os.environ.setdefault("VTK_DEFAULT_OPENGL_WINDOW", "vtkEGLRenderWindow")
 import slicer  # noqa: E402
 import slicer_desktop  # noqa: E402
 from PIL import Image, ImageDraw  # noqa: E402
+from PySide6 import QtCore  # noqa: E402
 from test_module import load_module, open_widget  # noqa: E402
 from views import SliceView, View3D  # noqa: E402
 
 PICTURES = ROOT / "Resources" / "screenshots"
-PANEL_WIDTH, PANEL_HEIGHT, VIEW_WIDTH, BAR_HEIGHT, GAP = 460, 900, 470, 18, 2
+PANEL_WIDTH, PANEL_HEIGHT, WHOLE_HEIGHT, VIEW_WIDTH, BAR_HEIGHT, GAP = 460, 900, 3200, 470, 18, 2
 VIEW_HEIGHT = (PANEL_HEIGHT - GAP) // 2 - BAR_HEIGHT
 BAR_COLOURS = {"R": (243, 74, 51), "G": (110, 176, 75), "Y": (237, 213, 76), "1": (130, 130, 200)}
 """Slicer's own colours of its views."""
@@ -92,11 +93,15 @@ def look_at(result: Any, widget: Any, *, n_strongest: int) -> None:
 def check(widget: Any, path: Path) -> None:
     """The section below a result after a click on Check this explanation."""
     session, ui = widget.logic.session(), widget.ui
+    wait(lambda: ui.trustButton.enabled)
     ui.trustButton.click()
-    wait(lambda: not session.is_busy and ui.trustButton.text == "Check this explanation")
-    slicer.app.processEvents()
-    ui.trustSection.resize(PANEL_WIDTH, ui.trustSection.sizeHint().height())
-    ui.trustSection.grab().save(str(path))
+    wait(lambda: not session.is_busy and ui.trustButton.enabled)
+    # A panel as high as all that it holds; the section is cut from it.
+    slicer_desktop.picture(widget.parent, path, width=PANEL_WIDTH, height=WHOLE_HEIGHT)
+    corner = ui.trustSection.mapTo(widget.parent, QtCore.QPoint(0, 0))
+    size = ui.trustSection.size
+    box = (corner.x(), corner.y(), corner.x() + size.width(), corner.y() + size.height())
+    Image.open(path).convert("RGB").crop(box).save(path, optimize=True)
 
 
 def show_slice(view: SliceView, centre_ras_mm: Any) -> None:
