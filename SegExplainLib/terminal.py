@@ -22,6 +22,8 @@ if TYPE_CHECKING:  # they bring numpy, and more: too much for --help
 
 CANCELLED_EXIT = 130
 MOST_ROWS = 12
+LEAST_LABEL = 16
+"""Columns of the terminal."""
 
 
 @contextmanager
@@ -79,9 +81,12 @@ def tell_evaluation(evaluation: "Evaluation", out: Path) -> None:
 
     headings, rows = main_table(evaluation)
     table = Table(*map(escape, headings), title="Main numbers; ↑ higher is better, ↓ lower; all in evaluation.csv")
-    table.columns[0].no_wrap = True
     for row in rows:
         table.add_row(*map(escape, row))
+    table.columns[0].min_width = LEAST_LABEL
+    for number, column in enumerate(table.columns[1:], start=1):  # a name may take two lines, no number loses its end
+        column.min_width, column.justify = max(len(row[number]) for row in rows), "right"
+        column.overflow = "fold"
     console = Console()
     console.print(table)
     for reason in undefined_reasons(evaluation):
