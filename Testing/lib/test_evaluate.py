@@ -406,7 +406,7 @@ def test_units_alone_have_no_curves_over_voxels_and_say_why(two_results, tmp_pat
 
 def test_the_command_tells_a_table_and_sentences_and_refuses_to_overwrite(two_results, tmp_path):
     words = ["evaluate", *map(str, two_results), "--out", str(tmp_path / "out"), "--seed", "3", "--voxel-steps", "0"]
-    result = CliRunner().invoke(app, words)
+    result = CliRunner(env={"COLUMNS": "200"}).invoke(app, words)
     spoken = re.sub(r"\s+", " ", result.output)
     assert result.exit_code == 0, spoken
     for word in ("seg-grad-cam", "Faithfulness correlation", "more faithful than chance", "need not agree"):
