@@ -101,7 +101,18 @@ def evaluate(
     orders = curve_orders([result.amounts for result in results], games.volumes_ml, seed=seed)
     plan = _planned_and_gone_on(games, orders, budget=budget)
     again = {"kinds": stability, "n_repeats": n_repeats, "noise_hu": noise_hu, "seed": seed}
-    work = _Work(results, question, games, orders, plan, voxel_steps, again, seed, out, progress)
+    work = _Work(
+        results=results,
+        question=question,
+        games=games,
+        orders=orders,
+        plan=plan,
+        voxel_steps=voxel_steps,
+        again=again,
+        seed=seed,
+        out=out,
+        progress=progress,
+    )
     for words in work.words:
         if on_plan:
             on_plan(words)
@@ -137,7 +148,7 @@ def evaluate(
     return evaluation
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class _Work:
     """What is asked of the network, and what it will take.
 
