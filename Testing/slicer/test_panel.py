@@ -2,7 +2,6 @@
 
 import ast
 import re
-import sys
 import time
 import xml.etree.ElementTree as ElementTree
 from dataclasses import fields, replace
@@ -24,13 +23,7 @@ UI_FILE = MODULE / "Resources" / "UI" / "SegExplain.ui"
 FAILED = "The network's folder is gone."
 
 
-@pytest.fixture(autouse=True)
-def no_error_in_a_slot(monkeypatch):
-    """Qt and VTK print an error that leaves a slot, and go on; here it fails the test."""
-    errors = []
-    monkeypatch.setattr(sys, "excepthook", lambda kind, error, trace: errors.append(error))
-    yield
-    assert errors == []
+pytestmark = pytest.mark.usefixtures("no_error_in_a_slot")
 
 
 @pytest.fixture

@@ -1,7 +1,5 @@
 """Can it be trusted? The panel's section over a real scene, with the worker's answers spoken by the test."""
 
-import sys
-
 import pytest
 import slicer_desktop
 from PySide6 import QtGui
@@ -19,13 +17,7 @@ ROWS = [
 UNDEFINED = ["The bounds of the area would take up to 4056 new coalitions."]
 
 
-@pytest.fixture(autouse=True)
-def no_error_in_a_slot(monkeypatch):
-    """Qt and VTK print an error that leaves a slot, and go on; here it fails the test."""
-    errors = []
-    monkeypatch.setattr(sys, "excepthook", lambda kind, error, trace: errors.append(error))
-    yield
-    assert errors == []
+pytestmark = pytest.mark.usefixtures("no_error_in_a_slot")
 
 
 @pytest.fixture
