@@ -54,7 +54,6 @@ def run_demo(out: Path, *, progress: Progress) -> ResultManifest:
         units="hybrid",
         unit_mm=120.0,
         organs=str(out / "organs.nrrd"),
-        method="leverage-shap",
         tolerance=0.08,
     )
     try:

@@ -29,7 +29,12 @@ CAPTUM_BATCH = 64
 
 
 def shap_kernel_explainer(
-    game: ValueFunction, *, budget: int, tolerance: float, seed: int
+    game: ValueFunction,
+    *,
+    budget: int,
+    tolerance: float,
+    seed: int,
+    interim: bool = True,  # noqa: ARG001 - there is one estimate
 ) -> Iterator[ShapleyEstimate]:
     """Shapley values by `shap.KernelExplainer`, without its feature selection (``l1_reg=False``).
 
@@ -43,6 +48,7 @@ def shap_kernel_explainer(
         budget: Evaluations allowed.
         tolerance: Checked, then not used.
         seed: For ``numpy.random``.
+        interim: Not used: there is one estimate.
 
     Raises:
         ValueError: The budget is below ``2 * n_players + 2`` and does not pay for every coalition, or the tolerance is
@@ -53,7 +59,14 @@ def shap_kernel_explainer(
     return _peer(game, _solve_with_shap, StoppingRule(budget, tolerance), seed)
 
 
-def captum_kernel_shap(game: ValueFunction, *, budget: int, tolerance: float, seed: int) -> Iterator[ShapleyEstimate]:
+def captum_kernel_shap(
+    game: ValueFunction,
+    *,
+    budget: int,
+    tolerance: float,
+    seed: int,
+    interim: bool = True,  # noqa: ARG001 - there is one estimate
+) -> Iterator[ShapleyEstimate]:
     """Shapley values by `captum.attr.KernelShap`.
 
     It draws without pairs, and asks again for what it has seen: repeats are answered from memory and not counted, so
@@ -68,6 +81,7 @@ def captum_kernel_shap(game: ValueFunction, *, budget: int, tolerance: float, se
         budget: Evaluations allowed.
         tolerance: Checked, then not used.
         seed: For torch's default generator on the CPU.
+        interim: Not used: there is one estimate.
 
     Raises:
         ValueError: The budget is below ``2 * n_players + 2`` and does not pay for every coalition, or the tolerance is
@@ -119,7 +133,7 @@ def _require(module: str) -> None:
     except ImportError as error:
         raise MissingPackages(
             f"The method {package} needs the package {package}, which cannot be imported ({error}).",
-            f"Install it (pip install {package}), or use --method kernel-shap.",
+            f"Install it (pip install {package}), or use --method gp-shap.",
             packages=(package,),
         ) from error
 

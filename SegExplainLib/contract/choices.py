@@ -18,7 +18,7 @@ VALUES = (
 )
 DIFFERENTIABLE_VALUES = ("mean-logit", "soft-dice", "soft-volume")
 """Values that move smoothly with the network's output, so that they have a gradient."""
-SHAPLEY_METHODS = ("kernel-shap", "leverage-shap", "exact", "permutation", "shap", "captum")
+SHAPLEY_METHODS = ("gp-shap", "kernel-shap", "leverage-shap", "exact", "permutation", "shap", "captum")
 GRADIENT_METHODS = (
     "saliency",
     "input-x-gradient",

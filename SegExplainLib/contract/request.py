@@ -76,7 +76,7 @@ class ExplainRequest:
     removal: str = "local-mean"
     reference_cts: tuple[str, ...] = ()
     value: str = "soft-dice"
-    method: str = "kernel-shap"
+    method: str = "gp-shap"
     budget: int = 0
     tolerance: float = 0.05
     noise: float = 0.1

@@ -61,6 +61,11 @@ class MethodWords:
 
 
 METHOD_WORDS = {
+    "gp-shap": MethodWords(
+        "GP-SHAP",
+        "Shapley values of a Gaussian process that learns from the samples, corrected by how far it is off",
+        _SHAPLEY_MEANING,
+    ),
     "kernel-shap": MethodWords(
         "KernelSHAP", "Shapley values by weighted regression on paired samples", _SHAPLEY_MEANING
     ),

@@ -1,10 +1,10 @@
-"""Shapley values of any cooperative game, from numpy alone.
+"""Shapley values of any cooperative game, from numpy and scipy alone.
 
 Knows nothing of images, networks or files: a game is a callable on boolean coalitions, an answer is a
 `ShapleyEstimate`. Every estimator has the same signature and streams: it yields an estimate after each batch of
 evaluations, and last the final one.
 
-    estimator(game, *, budget, tolerance, seed) -> Iterator[ShapleyEstimate]
+    estimator(game, *, budget, tolerance, seed, interim=True) -> Iterator[ShapleyEstimate]
 
 Read in this order:
 
@@ -17,6 +17,8 @@ Read in this order:
     sampled_mean               unbiased values from few pairs: the first picture
     kernel_regression          kernel_shap: sizes by the Shapley kernel, with replacement
     leverage                   leverage_shap: sizes uniform, without replacement
+    gaussian_process           a process that learns the odd part of a game; its Shapley values in closed form
+    gp_shap                    gp_shap: what the process says, corrected by sampling; leverage_shap's coalitions
     permutation                permutation_shapley: random orders and their reverses
     student_t                  the quantile behind confidence intervals from few samples
 

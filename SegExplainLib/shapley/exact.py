@@ -16,7 +16,14 @@ MOST_PLAYERS = 16
 BATCH = 512
 
 
-def exact_shapley(game: ValueFunction, *, budget: int, tolerance: float, seed: int) -> Iterator[ShapleyEstimate]:
+def exact_shapley(
+    game: ValueFunction,
+    *,
+    budget: int,
+    tolerance: float,
+    seed: int,
+    interim: bool = True,  # noqa: ARG001 - there is one estimate
+) -> Iterator[ShapleyEstimate]:
     """The Shapley values themselves: standard errors are 0.
 
     Yields once, at the end: before that, no estimate exists.
@@ -28,6 +35,7 @@ def exact_shapley(game: ValueFunction, *, budget: int, tolerance: float, seed: i
         budget: Evaluations allowed.
         tolerance: Checked, then not used: nothing is sampled, so there is nothing to stop early.
         seed: Not used, only recorded.
+        interim: Not used: there is one estimate.
 
     Raises:
         ValueError: There are more than 16 players, the budget does not pay for every coalition, or the tolerance is

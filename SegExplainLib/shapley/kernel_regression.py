@@ -18,7 +18,9 @@ FIRST_PICTURE = 8
 """Pairs for a first estimate: fewer tell too little of their own error."""
 
 
-def kernel_shap(game: ValueFunction, *, budget: int, tolerance: float, seed: int) -> Iterator[ShapleyEstimate]:
+def kernel_shap(
+    game: ValueFunction, *, budget: int, tolerance: float, seed: int, interim: bool = True
+) -> Iterator[ShapleyEstimate]:
     """Shapley values by regression on coalitions drawn from the Shapley kernel.
 
     Efficiency holds exactly at every estimate. Consistent, with a bias of order one over the number of draws. Exact for
@@ -37,6 +39,7 @@ def kernel_shap(game: ValueFunction, *, budget: int, tolerance: float, seed: int
         budget: Evaluations allowed, the empty and the full coalition included.
         tolerance: Stop when `ShapleyEstimate.relative_error` is at most this; 0 to spend the budget.
         seed: Of the sampling.
+        interim: Give estimates on the way, too; otherwise the last one alone, whatever the tolerance.
 
     Raises:
         ValueError: The budget is below ``2 * n_players + 4`` and does not pay for every coalition, or the tolerance is
@@ -48,7 +51,9 @@ def kernel_shap(game: ValueFunction, *, budget: int, tolerance: float, seed: int
         the standard errors are ours: see `SegExplainLib.shapley.paired_least_squares`.
     """
     smallest = smallest_regression_budget(game.n_players)
-    return estimate_from_pairs(game, KernelDesign, smallest=smallest, rule=StoppingRule(budget, tolerance), seed=seed)
+    return estimate_from_pairs(
+        game, KernelDesign, smallest=smallest, rule=StoppingRule(budget, tolerance), seed=seed, interim=interim
+    )
 
 
 @dataclass(frozen=True, eq=False)

@@ -19,7 +19,9 @@ LISTED = 10_000
 """Sizes with at most this many pairs are listed and shuffled; from others pairs are drawn until a new one comes."""
 
 
-def leverage_shap(game: ValueFunction, *, budget: int, tolerance: float, seed: int) -> Iterator[ShapleyEstimate]:
+def leverage_shap(
+    game: ValueFunction, *, budget: int, tolerance: float, seed: int, interim: bool = True
+) -> Iterator[ShapleyEstimate]:
     """Shapley values by regression on coalitions drawn by their leverage, without replacement.
 
     Efficiency holds exactly at every estimate. Consistent. Exact for games without interactions of more than two
@@ -37,6 +39,7 @@ def leverage_shap(game: ValueFunction, *, budget: int, tolerance: float, seed: i
         budget: Evaluations allowed, the empty and the full coalition included.
         tolerance: Stop when `ShapleyEstimate.relative_error` is at most this; 0 to spend the budget.
         seed: Of the sampling.
+        interim: Give estimates on the way, too; otherwise the last one alone, whatever the tolerance.
 
     Raises:
         ValueError: The budget is below ``2 * n_players + 4`` and does not pay for every coalition, or the tolerance is
@@ -48,7 +51,9 @@ def leverage_shap(game: ValueFunction, *, budget: int, tolerance: float, seed: i
         the fit of the size and the standard errors: see `SegExplainLib.shapley.paired_least_squares`.
     """
     smallest = smallest_regression_budget(game.n_players)
-    return estimate_from_pairs(game, LeverageDesign, smallest=smallest, rule=StoppingRule(budget, tolerance), seed=seed)
+    return estimate_from_pairs(
+        game, LeverageDesign, smallest=smallest, rule=StoppingRule(budget, tolerance), seed=seed, interim=interim
+    )
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,20 +77,31 @@ class LeverageDesign:
     def solve(self, odd_values: NDArray[np.float64], total: NDArray[np.float64]) -> Solution:
         """As in `PairedDesign`."""
         pairs = self.pairs[: len(odd_values)]
-        n_players = pairs.shape[1]
-        sizes = pairs.sum(axis=1)
-        taken = np.bincount(sizes)
-        sampled = np.array([int(count) / _n_pairs_of_size(n_players, size) for size, count in enumerate(taken)])
-        # The kernel of all pairs of a size, shared by those taken: C(n, k) has cancelled, so nothing overflows.
-        kernel = np.where(2 * sizes == n_players, 1.0, 2.0) / (sizes * (n_players - sizes))
         return fit_pairs(
             pairs,
             odd_values,
             total,
-            weights=kernel / taken[sizes],
+            weights=kernel_weights(pairs),
             repeats=np.ones(len(pairs)),
-            unsampled=1.0 - sampled[sizes],
+            unsampled=1.0 - sampled_shares(pairs)[pairs.sum(axis=1)],
         )
+
+
+def kernel_weights(pairs: Coalitions) -> NDArray[np.float64]:
+    """(m,): the Shapley kernel of all pairs of a size, shared by those of ``pairs`` (m, n_players) that have it.
+
+    A pair is written as its smaller member. C(n, k) cancels, so nothing overflows.
+    """
+    n_players, sizes = pairs.shape[1], pairs.sum(axis=1)
+    kernel = np.where(2 * sizes == n_players, 1.0, 2.0) / (sizes * (n_players - sizes))
+    return kernel / np.bincount(sizes)[sizes]
+
+
+def sampled_shares(pairs: Coalitions) -> NDArray[np.float64]:
+    """(n_players // 2 + 1,): for each size of the smaller member, which share of all its pairs is among ``pairs``."""
+    n_players = pairs.shape[1]
+    taken = np.bincount(pairs.sum(axis=1), minlength=n_players // 2 + 1)
+    return np.array([int(count) / _n_pairs_of_size(n_players, size) for size, count in enumerate(taken)])
 
 
 def _n_pairs_of_size(n_players: int, size: int) -> int:

@@ -63,9 +63,17 @@ class PairedDesign(Protocol):
 
 
 def estimate_from_pairs(
-    game: ValueFunction, design_class: type[PairedDesign], *, smallest: int, rule: StoppingRule, seed: int
+    game: ValueFunction,
+    design_class: type[PairedDesign],
+    *,
+    smallest: int,
+    rule: StoppingRule,
+    seed: int,
+    interim: bool,
 ) -> Iterator[ShapleyEstimate]:
     """Draw a design for the budget of ``rule`` and follow it; or enumerate, if the budget pays for every coalition.
+
+    Without ``interim`` the design is solved once, at its end.
 
     Raises:
         ValueError: The budget is below ``smallest`` and does not pay for every coalition.
@@ -74,13 +82,14 @@ def estimate_from_pairs(
         return enumerate_game(game, seed=seed)
     rule.require(min(smallest, 2**game.n_players))
     design = design_class.draw(game.n_players, (rule.budget - 2) // 2, seed=seed)
-    return _follow(design, game, smallest=smallest, rule=rule, seed=seed)
+    looks = design.checkpoints if interim else design.checkpoints[-1:]
+    return _follow(design, game, looks, smallest=smallest, rule=rule, seed=seed)
 
 
 def _follow(
-    design: PairedDesign, game: ValueFunction, *, smallest: int, rule: StoppingRule, seed: int
+    design: PairedDesign, game: ValueFunction, looks: Sequence[int], *, smallest: int, rule: StoppingRule, seed: int
 ) -> Iterator[ShapleyEstimate]:
-    """Ask for the design's pairs, yielding an estimate at each checkpoint with bounded errors, and the final one.
+    """Ask for the design's pairs, yielding an estimate at each of ``looks`` with bounded errors, and the final one.
 
     None before ``smallest`` evaluations ends the run: what was asked up to the end must do as a budget, so that the run
     can be repeated for another target.
@@ -91,7 +100,7 @@ def _follow(
     empty_value, full_value = end_values
     total = np.reshape(full_value - empty_value, -1)
     odd_values = np.empty((0, len(total)))
-    for n_pairs in design.checkpoints:
+    for n_pairs in looks:
         is_last = n_pairs == len(design.pairs)
         answers = ask(game, with_complements(design.pairs[len(odd_values) : n_pairs])).reshape(-1, 2, len(total))
         odd_values = np.concatenate([odd_values, (answers[:, 0] - answers[:, 1]) / 2])

@@ -13,7 +13,9 @@ from SegExplainLib.shapley.stopping import StoppingRule, checkpoints
 from SegExplainLib.shapley.value_function import ShapleyEstimate, ValueFunction
 
 
-def permutation_shapley(game: ValueFunction, *, budget: int, tolerance: float, seed: int) -> Iterator[ShapleyEstimate]:
+def permutation_shapley(
+    game: ValueFunction, *, budget: int, tolerance: float, seed: int, interim: bool = True
+) -> Iterator[ShapleyEstimate]:
     """Shapley values as the mean marginal contribution over random orders, each taken forwards and backwards.
 
     Unbiased for any game. Each order telescopes from the empty to the full coalition, so efficiency holds exactly at
@@ -33,6 +35,7 @@ def permutation_shapley(game: ValueFunction, *, budget: int, tolerance: float, s
         budget: Evaluations allowed, the empty and the full coalition included.
         tolerance: Stop when `ShapleyEstimate.relative_error` is at most this; 0 to spend the budget.
         seed: Of the sampling.
+        interim: Give estimates on the way, too; otherwise the last one alone, whatever the tolerance.
 
     Raises:
         ValueError: The budget is below ``4 * n_players - 2`` (two orders and their reverses, since one gives no
@@ -44,7 +47,12 @@ def permutation_shapley(game: ValueFunction, *, budget: int, tolerance: float, s
     """
     smallest = 4 * game.n_players - 2
     return estimate_from_pairs(
-        game, PermutationDesign, smallest=smallest, rule=StoppingRule(budget, tolerance), seed=seed
+        game,
+        PermutationDesign,
+        smallest=smallest,
+        rule=StoppingRule(budget, tolerance),
+        seed=seed,
+        interim=interim,
     )
 
 

@@ -124,6 +124,7 @@ class MethodOptions:
 def method_tip(method: Method) -> str:
     """What a method does, in a line."""
     return {
+        Method.GP_SHAP: _("Shapley values of units, learned from few combinations. Tells its error. A minute or so."),
         Method.KERNEL_SHAP: _("Shapley values of units, from combinations drawn in pairs. Tells its error. Minutes."),
         Method.LEVERAGE_SHAP: _(
             "Shapley values of units, from combinations drawn by leverage. Tells its error. Minutes."
