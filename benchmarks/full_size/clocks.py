@@ -1,6 +1,7 @@
 """Clocks: of the network inside a run, of the bare network, and of memory."""
 
 import gc
+import statistics
 import threading
 import time
 from collections.abc import Iterator
@@ -14,7 +15,7 @@ from SegExplainLib.model.segmenter import Segmenter
 
 GIB = 2**30
 SAMPLE_EVERY_S = 0.02
-REPEATS = 3
+REPEATS = 5
 
 
 def now(device: torch.device) -> float:
@@ -68,7 +69,7 @@ class NetworkClock:
 
 
 def bare_rate(segmenter: Segmenter, tile: torch.Tensor, *, batch: int) -> float:
-    """Tiles a second of the network alone, the best of some calls after one that does not count.
+    """Tiles a second of the network alone, the median of some calls after one that does not count.
 
     On a CPU one thread's, times the threads: the engine runs as many calls side by side, each on one thread.
     """
@@ -83,7 +84,7 @@ def bare_rate(segmenter: Segmenter, tile: torch.Tensor, *, batch: int) -> float:
             taken_s.append(now(segmenter.device) - begin)
     finally:
         torch.set_num_threads(n_threads)
-    return batch / min(taken_s[1:]) * (n_threads if segmenter.device.type == "cpu" else 1)
+    return batch / statistics.median(taken_s[1:]) * (n_threads if segmenter.device.type == "cpu" else 1)
 
 
 @dataclass
