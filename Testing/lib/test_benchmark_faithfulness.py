@@ -1,23 +1,19 @@
 """The benchmark that makes the faithfulness tables, end to end on a tiny network."""
 
 import csv
-import json
 import shutil
 
 import numpy as np
 import pytest
-from builders import noise_ct, oblique_grid
-from tiny_models import bundle_config, write_bundle
+from builders import oblique_grid
+from tiny_case import write_tiny_case
 
 from benchmarks.faithfulness.__main__ import main
 from benchmarks.faithfulness.cases import Units, given_case
 from benchmarks.faithfulness.judged import VOXEL_STEPS, ranked_voxels
 from benchmarks.faithfulness.methods import OURS
 from SegExplainLib.contract import InvalidRequest
-from SegExplainLib.organ_map import OrganMap, write_organ_map
 from SegExplainLib.players.partition import PlayerPartition
-from SegExplainLib.volume import Volume
-from SegExplainLib.volume_io import write_nrrd
 
 UNITS, REMOVALS = ("fcc-40mm", "organs"), ("air", "blur")
 OPTIONS = ["--quick", "--units", "fcc:40", "organs", "--removals", *REMOVALS]
@@ -26,21 +22,7 @@ OPTIONS = ["--quick", "--units", "fcc:40", "organs", "--removals", *REMOVALS]
 @pytest.fixture(scope="module")
 def a_tiny_case(tmp_path_factory):
     """A request file: noise with a bright ball on one oblique tile, six blocks as organs, a random network."""
-    folder = tmp_path_factory.mktemp("tiny")
-    grid = oblique_grid((16, 16, 16), spacing_ijk_mm=(3.0, 3.0, 3.0), flip=False)
-    ct = noise_ct(grid=grid, seed=3)
-    write_nrrd(ct, folder / "ct.nrrd")
-    k, j, _ = np.indices(grid.shape_kji)
-    blocks = (k // 6 + 3 * (j // 8) + 1).astype(np.int32)
-    write_organ_map(OrganMap(Volume(blocks, grid), {n: f"block {n}" for n in range(1, 7)}), folder / "organs.nrrd")
-    config = bundle_config(pixdim=None, axcodes=None)
-    config["network_def"]["act"] = "relu"
-    write_bundle(folder / "bundle", config, seed=1)
-    paths = {"ct": folder / "ct.nrrd", "model": folder / "bundle", "organs": folder / "organs.nrrd"}
-    request = {"target": "liver", "roi": "ijk:4,12,4,12,4,12", "device": "cpu"}
-    request |= {name: str(path) for name, path in paths.items()}
-    (folder / "request.json").write_text(json.dumps(request))
-    return folder
+    return write_tiny_case(tmp_path_factory.mktemp("tiny"), block_edges=(6, 8))
 
 
 @pytest.fixture(scope="module")
@@ -88,7 +70,7 @@ def test_voxels_are_removed_by_their_sign_and_by_their_size(the_rows):
         order: {row["method"]: row["value"] for row in the_rows if row["order"] == f"voxels, {order}"}
         for order in ("original", "absolute")
     }
-    assert set(fidelity["original"]) == {"kernel-shap", *OURS[4:], "random"} == set(fidelity["absolute"])
+    assert set(fidelity["original"]) == {"gp-shap", *OURS[5:], "random"} == set(fidelity["absolute"])
     assert fidelity["original"]["saliency"] == fidelity["absolute"]["saliency"]  # is never negative
     assert fidelity["original"]["input-x-gradient"] != fidelity["absolute"]["input-x-gradient"]
 
@@ -101,7 +83,7 @@ def test_exact_shapley_values_of_a_full_game_beat_most_random_orders(the_rows):
 def test_estimators_of_one_thing_agree_where_the_game_is_small(the_rows):
     which = {"units": "organs", "removal": "air", "order": "order by value", "metric": "aopc-units-relative"}
     ((exact, _),) = numbers_of(the_rows, method="exact", **which)
-    for method in ("kernel-shap", "leverage-shap"):
+    for method in ("gp-shap", "kernel-shap", "leverage-shap"):
         ((sampled, _),) = numbers_of(the_rows, method=method, **which)
         assert sampled == pytest.approx(exact, abs=0.05)
 

@@ -155,10 +155,11 @@ def test_one_tile_that_does_not_fit_is_a_clear_error():
         Setting(segmenter=TinySegmenter(out_of_memory_above=0))
 
 
-def test_a_network_that_gives_nan_is_refused():
+@pytest.mark.parametrize("number", [torch.nan, torch.inf, -torch.inf])
+def test_a_network_that_gives_a_number_that_is_not_finite_is_refused(number):
     segmenter = TinySegmenter()
     with torch.no_grad():
-        segmenter.network[-1].bias[0] = torch.nan
+        segmenter.network[-1].bias[0] = number
     with pytest.raises(UnusableModel, match="not finite"):
         Setting(segmenter=segmenter)
 

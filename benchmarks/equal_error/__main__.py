@@ -1,7 +1,7 @@
 """How many network tiles each scheme takes for the same error, on one CT, in one run.
 
     python -m benchmarks.equal_error CT --model PATH --target CLASS --roi SPEC [SPEC ...] --organs PATH --out FOLDER
-        [--units organs fcc:75] [--reference 600] [--budget 194] [--peer-budget 256] [--seeds 2]
+        [--units organs fcc:75] [--reference 520] [--budget 194] [--peer-budget 256] [--seeds 2]
 
 Every region and kind of units is one game. Its converged reference comes from ``--reference`` coalitions. Each scheme
 then runs on the real network: ours to ``--budget`` coalitions for each of ``--seeds`` seeds, the others' to
