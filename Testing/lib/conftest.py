@@ -60,7 +60,7 @@ def a_question(a_small_torso):
         organs=str(a_small_torso / "organs.nrrd"),
         value="soft-volume",
         removal="air",
-        budget=32,
+        budget=40,
         tolerance=0.0,
     )
 

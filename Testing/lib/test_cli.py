@@ -31,13 +31,13 @@ def test_explain_answers_in_plain_words_and_names_the_report(a_question, tmp_pat
     out = tmp_path / "out"
     result = run(
         *("explain", a_question.ct, "--model", MODEL, "--target", "kidney_right", "--roi", "segment:kidney_right"),
-        *("--organs", a_question.organs, "--budget", 28, "--value", "soft-volume", "--out", out),
+        *("--organs", a_question.organs, "--budget", 36, "--value", "soft-volume", "--out", out),
     )
     assert result.exit_code == 0, spoken(result)
     assert "kidney" in spoken(result)
     assert "report.html" in spoken(result)
     command = json.loads((out / "manifest.json").read_text())["request"]
-    assert command["budget"] == 28
+    assert command["budget"] == 36
 
     again = run("revalue", out, "--target", "kidney_right", "--value", "dice", "--out", tmp_path / "dice")
     assert again.exit_code == 0, spoken(again)

@@ -23,7 +23,7 @@ def test_the_examples_for_extending_run(block):
 def test_the_readmes_python_example_runs_on_the_small_torso(a_question, tmp_path, monkeypatch, capsys):
     (block,) = python_blocks(ROOT / "README.md")
     given = f"ct={a_question.ct!r}, model={a_question.model!r}, target='kidney_right', roi='segment:kidney_right', "
-    given += f"organs={a_question.organs!r}, value='soft-volume', budget=28"
+    given += f"organs={a_question.organs!r}, value='soft-volume', budget=36"
     asked = 'ct="ct.nii.gz", model="model", target="liver", roi="segment:liver+10"'
     assert asked in block
     monkeypatch.chdir(tmp_path)

@@ -107,7 +107,7 @@ def test_a_cancelled_run_keeps_what_it_has_and_goes_on_to_the_same_answer(a_ques
         explain(a_question, out, progress=progress)
     assert {file.name for file in out.iterdir()} == {"coalitions.npz"}
     n_kept = len(GameRecord.load(out / "coalitions.npz").table)
-    assert 10 <= n_kept < 32
+    assert 10 <= n_kept < 40
     with pytest.raises(InvalidRequest, match="interrupted"):
         explain(a_question, out)
     with pytest.raises(InvalidRequest, match="the removal differ"):
@@ -133,7 +133,7 @@ def test_a_job_folder_is_served_with_relative_paths_and_tells_its_events(a_quest
     sitk.WriteImage(mask, str(job / "inputs" / "roi.nrrd"))
     request = replace(a_question, ct="inputs/ct.nrrd", organs="inputs/organs.nrrd", target="liver")
     request = replace(request, roi="mask:inputs/roi.nrrd")
-    (job / "request.json").write_text(replace(request, budget=28).to_json())
+    (job / "request.json").write_text(replace(request, budget=36).to_json())
     run_job(job)
     events = [json.loads(line) for line in (job / "events.jsonl").read_text().splitlines()]
     kinds = [event["event"] for event in events]
@@ -168,7 +168,7 @@ def test_every_method_leaves_results_that_add_up(a_question, tmp_path, method):
 def test_a_reference_of_one_class_is_not_held_against_another(a_question, tmp_path):
     organs, header = nrrd.read(a_question.organs, index_order="C")
     nrrd.write(str(tmp_path / "mask.nrrd"), (organs == 8).astype(np.uint8), header, index_order="C")
-    request = replace(a_question, reference=str(tmp_path / "mask.nrrd"), value="dice", budget=28)
+    request = replace(a_question, reference=str(tmp_path / "mask.nrrd"), value="dice", budget=36)
     request = replace(request, roi="segment:kidney_right+30")
     explain(request, tmp_path / "out")
     progress = Progress()

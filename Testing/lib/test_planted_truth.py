@@ -119,12 +119,12 @@ def test_exact_shapley_values_of_a_driver_are_all_its_own(asker, removal):
     assert found == pytest.approx({name: float(n if name == "rod" else 0) for name in found}, abs=1e-9)
 
 
-@pytest.mark.parametrize("method", ["kernel-shap", "leverage-shap", "permutation"])
+@pytest.mark.parametrize("method", ["gp-shap", "kernel-shap", "leverage-shap", "permutation"])
 @pytest.mark.parametrize("truth", TRUTHS)
 @pytest.mark.parametrize("seed", SEEDS)
 def test_sampled_shapley_values_find_the_cause(asker, method, truth, seed):
     ask = asker(truth, seed)
-    answer = ask.answer(method, value=COUNTED[truth], budget=24)
+    answer = ask.answer(method, value=COUNTED[truth], budget=36)
     cause, labelled = (answer.partition.names.index(name) for name in (ask.case.torso.cause, ask.case.torso.labelled))
     assert of(ask.case, answer).rank == 1
     assert of(ask.case, answer).share == pytest.approx(1.0, abs=1e-6)
@@ -177,8 +177,8 @@ def test_without_the_rod_there_is_no_false_positive_to_explain(asker):
 @pytest.mark.parametrize("method", ["kernel-shap", "saliency"])
 def test_the_benchmark_asks_as_the_pipeline_does(asker, method, tmp_path):
     ask = asker("marker", 0)
-    asked = ask.answer(method, value="soft-dice", budget=24, removal="air")
-    request = replace(ask.case.request, method=method, value="soft-dice", budget=24, removal="air")
+    asked = ask.answer(method, value="soft-dice", budget=36, removal="air")
+    request = replace(ask.case.request, method=method, value="soft-dice", budget=36, removal="air")
     explain(request, tmp_path / "results")
     np.testing.assert_allclose(read_attribution(tmp_path / "results").player_values, asked.player_values, atol=1e-9)
 

@@ -3,11 +3,13 @@ from dataclasses import asdict, replace
 import numpy as np
 import pytest
 import SimpleITK as sitk
+from games import AdditiveGame
 
 from SegExplainLib import question
 from SegExplainLib.contract import Cancelled, InvalidRequest, ResultManifest
+from SegExplainLib.forecast import fewest_evaluations
 from SegExplainLib.game_record import GameRecord
-from SegExplainLib.pipeline import explain
+from SegExplainLib.pipeline import ESTIMATORS, explain
 from SegExplainLib.preview import describe, preview
 from SegExplainLib.progress import Progress
 from SegExplainLib.question_keys import QuestionKeys
@@ -141,15 +143,15 @@ def test_a_warm_run_that_is_stopped_at_once_keeps_what_was_at_hand_in_its_own_fo
     progress = Progress()
     progress.listener = lambda event: event.stage == "evaluate coalitions" and progress.cancel()
     with pytest.raises(Cancelled, match="--resume"):
-        explain(replace(a_question, budget=48), tmp_path / "stopped", warm=the_first_state, progress=progress)
-    assert len(GameRecord.load(tmp_path / "stopped" / "coalitions.npz").table) == 32
+        explain(replace(a_question, budget=56), tmp_path / "stopped", warm=the_first_state, progress=progress)
+    assert len(GameRecord.load(tmp_path / "stopped" / "coalitions.npz").table) == 40
 
 
 def test_more_coalitions_are_asked_only_where_they_are_new_and_told_to_the_new_listener(
     a_question, the_answer, tmp_path
 ):
     warm, first, second = WarmState(), [], []
-    fewer = replace(a_question, budget=28)
+    fewer = replace(a_question, budget=36)
     before = explain(fewer, tmp_path / "first", warm=warm, progress=Progress(first.append))
     n_first = len(first)
     manifest = explain(a_question, tmp_path / "warm", warm=warm, progress=Progress(second.append))
@@ -158,12 +160,12 @@ def test_more_coalitions_are_asked_only_where_they_are_new_and_told_to_the_new_l
     assert 0 < manifest.counts["n_network_tiles"] <= 4 * manifest.counts["n_roi_tiles"]
     assert manifest.counts["n_network_tiles"] < before.counts["n_network_tiles"]
     assert 0 <= manifest.counts["reuse_share"] <= 1
-    assert len(GameRecord.load(tmp_path / "warm" / "coalitions.npz").table) == 32
+    assert len(GameRecord.load(tmp_path / "warm" / "coalitions.npz").table) == 40
     assert values_of(tmp_path / "warm") == pytest.approx(values_of(the_answer[0]), rel=1e-4, abs=1e-4)
 
     assert len(first) == n_first
     last = [event for event in second if event.event == "progress"][-1]
-    assert (last.done, last.tiles) == (32, manifest.counts["n_network_tiles"])
+    assert (last.done, last.tiles) == (40, manifest.counts["n_network_tiles"])
 
 
 def test_a_run_that_is_stopped_leaves_a_state_that_answers_as_if_it_had_not_been(a_question, the_answer, tmp_path):
@@ -172,7 +174,7 @@ def test_a_run_that_is_stopped_leaves_a_state_that_answers_as_if_it_had_not_been
     with pytest.raises(Cancelled):
         explain(a_question, tmp_path / "stopped", warm=warm, progress=progress)
     manifest = explain(a_question, tmp_path / "again", warm=warm)
-    assert 0 < manifest.counts["n_coalitions"] < 32
+    assert 0 < manifest.counts["n_coalitions"] < 40
     assert values_of(tmp_path / "again") == pytest.approx(values_of(the_answer[0]), abs=1e-4)
 
 
@@ -194,13 +196,13 @@ def test_a_fault_keeps_what_was_whole_before_it_and_nothing_after(a_question, tm
 
 def test_a_ct_that_has_changed_is_read_again(a_question, tmp_path):
     ct = sitk.ReadImage(a_question.ct)
-    request = replace(a_question, budget=28, ct=str(tmp_path / "ct.nrrd"))
+    request = replace(a_question, budget=36, ct=str(tmp_path / "ct.nrrd"))
     sitk.WriteImage(ct, request.ct)
     warm = WarmState()
     explain(request, tmp_path / "first", warm=warm)
     sitk.WriteImage(sitk.Cast(ct, sitk.sitkFloat32) * 0.9, request.ct)
     manifest = explain(request, tmp_path / "second", warm=warm)
-    assert manifest.counts["n_coalitions"] == 28
+    assert manifest.counts["n_coalitions"] == 36
     assert not any("at hand" in warning for warning in manifest.warnings)
     assert values_of(tmp_path / "first") != values_of(tmp_path / "second")
 
@@ -230,7 +232,7 @@ def test_the_models_own_prediction_is_made_once_for_several_regions(a_question, 
 
 
 def test_a_preview_counts_the_tiles_that_the_run_then_takes(a_question, tmp_path):
-    request = replace(a_question, units="fcc", unit_mm=150.0, budget=30)
+    request = replace(a_question, units="fcc", unit_mm=150.0, budget=36)
     warm = WarmState()
     told = preview(asdict(request), progress=Progress(), warm=warm)
     manifest = explain(request, tmp_path / "out", warm=warm)
@@ -268,12 +270,23 @@ def test_a_preview_does_not_predict_but_guesses(a_question, monkeypatch):
         preview(asdict(replace(a_question, organs="")), progress=Progress(), warm=WarmState())
 
 
-@pytest.mark.parametrize("method", ["kernel-shap", "leverage-shap", "permutation", "exact", "shap", "captum"])
+@pytest.mark.parametrize(
+    "method", ["gp-shap", "kernel-shap", "leverage-shap", "permutation", "exact", "shap", "captum"]
+)
 def test_every_method_can_be_previewed(a_question, method):
     request = replace(a_question, method=method, budget=0, tolerance=0.05)
     told = preview(asdict(request), progress=Progress(), warm=WarmState())
     assert 0 < told["least_s"] <= told["most_s"]
     assert told["budget"] >= told["n_units"]
+
+
+@pytest.mark.parametrize("method", ["gp-shap", "kernel-shap", "leverage-shap", "permutation"])
+def test_no_run_ends_before_the_fewest_evaluations_that_a_preview_tells(a_question, method):
+    game = AdditiveGame(np.eye(12)[0])
+    request = replace(a_question, method=method, budget=1000, tolerance=0.5)
+    *_, last = ESTIMATORS[method](game, budget=1000, tolerance=0.5, seed=0)
+    assert last.stop_reason == "tolerance"
+    assert last.n_evaluations >= fewest_evaluations(request, 12)
 
 
 def test_a_preview_fails_as_the_explanation_would(a_question):

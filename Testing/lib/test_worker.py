@@ -76,7 +76,7 @@ def test_a_worker_answers_a_question_and_the_next_about_the_same_units_from_memo
     assert max(event.tiles for event in second) == 0
 
     partials = [event for event in first if event.event == "partial"]
-    assert partials[-1].done == 32
+    assert partials[-1].done == 40
     assert partials[-1].path == str(jobs[0] / "partial")
     assert rows_of(jobs[0] / "partial" / "players.csv") == rows_of(jobs[0] / "results" / "players.csv")
 
