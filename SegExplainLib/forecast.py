@@ -107,10 +107,13 @@ def gradients_least_and_most(request: ExplainRequest) -> tuple[int, int]:
 
 def fewest_evaluations(request: ExplainRequest, n_units: int) -> int:
     """Evaluations after which the stopping rule may end the run at the earliest."""
-    if request.tolerance == 0 or request.method in ONE_ESTIMATE or 2**n_units <= request.budget:
+    never_early = request.tolerance == 0 and not request.settle
+    if never_early or request.method in ONE_ESTIMATE or 2**n_units <= request.budget:
         return request.budget
     if request.method == "permutation":
         needed = 2 + 2 * (MIN_DEGREES_OF_FREEDOM + 1) * (n_units - 1)
+    elif request.method == "gp-shap":  # no pair is spent on a regression: the first look may be the last
+        needed = SMALLEST_BUDGET[request.method](n_units)
     else:
         needed = SMALLEST_BUDGET[request.method](n_units) + 2 * MIN_DEGREES_OF_FREEDOM
     return min(request.budget, needed)
