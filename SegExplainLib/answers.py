@@ -11,6 +11,7 @@ from SegExplainLib.contract import VALUES, ExplainRequest, InvalidRequest
 from SegExplainLib.game import RegionGame
 from SegExplainLib.game_record import GameRecord
 from SegExplainLib.progress import Progress
+from SegExplainLib.shapley.stopping import BEFORE_THE_BUDGET
 from SegExplainLib.shapley.value_function import ShapleyEstimate
 from SegExplainLib.target import TargetScore, target_score
 
@@ -72,7 +73,7 @@ def every_answer(
     """
     asked, *others = every_question(request, record)
     answers = [attribution_of(request, record, estimate, asked)]
-    budget = estimate.n_evaluations if estimate.stop_reason == "tolerance" else request.budget
+    budget = estimate.n_evaluations if estimate.stop_reason in BEFORE_THE_BUDGET else request.budget
     most = 1 if request.method in ONE_BY_ONE else MOST_AT_ONCE
     at_once = int(np.clip(MOST_REPLAY_BYTES // (8 * len(record.table)), 1, most))
     for start in range(0, len(others), at_once):

@@ -16,7 +16,7 @@ class Estimate(Protocol):
 
     @property
     def stop_reason(self) -> str | None:
-        """Why it ended, "exact", "tolerance" or "budget"; None while the work goes on."""
+        """Why it ended, "exact", "tolerance", "ranking" or "budget"; None while the work goes on."""
 
     @property
     def n_evaluations(self) -> int:

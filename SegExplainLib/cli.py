@@ -80,6 +80,14 @@ def explain(
     tolerance: Annotated[
         float, typer.Option(help="Stop at this largest standard error over the range of the values; 0: never.")
     ] = DEFAULT.tolerance,
+    stop_at: Annotated[
+        str,
+        typer.Option(
+            help="What to settle: values (all, to the tolerance), or ranking: end as well once the --top units and "
+            "their signs are settled, ties up to the tolerance."
+        ),
+    ] = DEFAULT.stop_at,
+    top: Annotated[int, typer.Option(help="Units that --stop-at ranking settles.", min=1)] = DEFAULT.top,
     noise: Annotated[
         float, typer.Option(help="SmoothGrad's noise: standard deviation over the range of intensities.")
     ] = DEFAULT.noise,
@@ -116,6 +124,8 @@ def explain(
         method=method,
         budget=budget,
         tolerance=tolerance,
+        stop_at=stop_at,
+        top=top,
         noise=noise,
         layer=layer,
         float32=float32,

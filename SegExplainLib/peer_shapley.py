@@ -34,6 +34,7 @@ def shap_kernel_explainer(
     budget: int,
     tolerance: float,
     seed: int,
+    settle: int = 0,  # noqa: ARG001 - without standard errors nothing is ever settled
     interim: bool = True,  # noqa: ARG001 - there is one estimate
 ) -> Iterator[ShapleyEstimate]:
     """Shapley values by `shap.KernelExplainer`, without its feature selection (``l1_reg=False``).
@@ -48,6 +49,7 @@ def shap_kernel_explainer(
         budget: Evaluations allowed.
         tolerance: Checked, then not used.
         seed: For ``numpy.random``.
+        settle: Not used: without standard errors nothing is ever settled.
         interim: Not used: there is one estimate.
 
     Raises:
@@ -65,6 +67,7 @@ def captum_kernel_shap(
     budget: int,
     tolerance: float,
     seed: int,
+    settle: int = 0,  # noqa: ARG001 - without standard errors nothing is ever settled
     interim: bool = True,  # noqa: ARG001 - there is one estimate
 ) -> Iterator[ShapleyEstimate]:
     """Shapley values by `captum.attr.KernelShap`.
@@ -81,6 +84,7 @@ def captum_kernel_shap(
         budget: Evaluations allowed.
         tolerance: Checked, then not used.
         seed: For torch's default generator on the CPU.
+        settle: Not used: without standard errors nothing is ever settled.
         interim: Not used: there is one estimate.
 
     Raises:

@@ -35,6 +35,7 @@ from SegExplainLib.shapley.gp_shap import fewest_pairs, gp_shap
 from SegExplainLib.shapley.kernel_regression import kernel_shap
 from SegExplainLib.shapley.leverage import leverage_shap
 from SegExplainLib.shapley.permutation import permutation_shapley
+from SegExplainLib.shapley.stopping import BEFORE_THE_BUDGET
 from SegExplainLib.volume_io import LABEL_SUFFIXES, read_ct
 from SegExplainLib.warm import WarmState
 
@@ -179,6 +180,7 @@ def _answered(
             request,
             game.record,
             tolerance=request.tolerance,
+            settle=request.settle,
             tallier=game.tallier,
             out=out,
             progress=progress,
@@ -305,7 +307,7 @@ def revalue(results: Path, out: Path, *, target: str, value: str, progress: Prog
                 f"{results} was made by {request.method}, which holds the answer to one question only.",
                 "Ask the new question with `segexplain explain`; a Shapley method's results can be revalued.",
             )
-        if earlier.estimate["stop_reason"] == "tolerance":
+        if earlier.estimate["stop_reason"] in BEFORE_THE_BUDGET:
             request = replace(request, budget=int(earlier.estimate["n_evaluations"]))
         if target == record.reference_class and not request.reference:
             raise InvalidRequest(

@@ -31,6 +31,7 @@ def play(
     tolerance: float,
     out: Path | None,
     progress: Progress,
+    settle: int = 0,
     partial: PartialResults | None = None,
 ) -> tuple[ShapleyEstimate, list[Attribution]]:
     """Runs the estimator for the request's question, and replays what it evaluated for every other question.
@@ -43,6 +44,7 @@ def play(
         tolerance: Likewise.
         out: Likewise.
         progress: Likewise.
+        settle: Likewise.
         partial: Likewise.
 
     Returns:
@@ -54,6 +56,7 @@ def play(
         record,
         tallier=tallier,
         tolerance=tolerance,
+        settle=settle,
         out=out,
         progress=progress,
         partial=partial,
@@ -69,6 +72,7 @@ def estimated(
     tallier: RegionTallier | None,
     tolerance: float,
     progress: Progress,
+    settle: int = 0,
     out: Path | None = None,
     partial: PartialResults | None = None,
 ) -> ShapleyEstimate:
@@ -82,6 +86,7 @@ def estimated(
         record: Of the game; may hold coalitions already, which are not asked again.
         tallier: Asks the network for what the record lacks; None for a replay.
         tolerance: At which to stop; 0 plays a replay to its end.
+        settle: Units whose ranking also ends the run once it is settled; 0 for none, and for a replay.
         progress: Is told after each block.
         out: Results folder; None saves nothing.
         partial: Keeps interim importances for those who watch.
@@ -91,7 +96,7 @@ def estimated(
     watch = _Watch(request, record, question, tallier, out, progress, partial)
     estimate = None
     try:
-        for estimate in _started(estimator, request, watch.game, tolerance):
+        for estimate in _started(estimator, request, watch.game, tolerance=tolerance, settle=settle):
             watch.estimate(estimate)
         watch.show_partial()
     except Cancelled:
@@ -105,11 +110,11 @@ def estimated(
 
 
 def _started(
-    estimator: Estimator, request: ExplainRequest, game: RegionGame, tolerance: float
+    estimator: Estimator, request: ExplainRequest, game: RegionGame, *, tolerance: float, settle: int
 ) -> Iterator[ShapleyEstimate]:
     """The estimator's stream; estimators check budget and number of players before they ask the game anything."""
     try:
-        return estimator(game, budget=request.budget, tolerance=tolerance, seed=request.seed)
+        return estimator(game, budget=request.budget, tolerance=tolerance, seed=request.seed, settle=settle)
     except ValueError as error:
         raise InvalidRequest(f"The estimator {request.method} refuses: {error}.") from error
 
@@ -181,7 +186,10 @@ class _Watch:
         self._tell()
 
     def estimate(self, estimate: ShapleyEstimate) -> None:
-        """After each interim estimate: a new forecast of how many evaluations are needed."""
+        """After each interim estimate: a new forecast of how many evaluations are needed, at most.
+
+        It is that of the values' errors, which end every run: when a ranking will be settled cannot be said before.
+        """
         self._error = estimate.relative_error
         forecast = estimate.forecast_evaluations(self._request.tolerance)
         self._total = int(min(self._request.budget, max(forecast, estimate.n_evaluations)))

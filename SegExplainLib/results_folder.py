@@ -24,7 +24,9 @@ from SegExplainLib.report.answer import plain_answer
 from SegExplainLib.report.findings import Findings
 from SegExplainLib.report.folder import write_report
 from SegExplainLib.report.tables import ANSWERS_CSV, PLAYERS_CSV, read_players_csv, write_answers_csv
+from SegExplainLib.shapley.stopping import Ranking
 from SegExplainLib.shapley.student_t import student_t_quantile
+from SegExplainLib.shapley.value_function import ShapleyEstimate
 from SegExplainLib.versions import installed_versions
 from SegExplainLib.volume import Volume, resampled_nearest
 from SegExplainLib.volume_io import write_nrrd
@@ -188,12 +190,20 @@ def findings_of(
         relative_error=estimate.relative_error,
         device=device,
         interval_factor=interval_factor(estimate),
+        ranking=asked_ranking(request, estimate),
         counts=counts,
         timings_s={name: round(seconds, 3) for name, seconds in progress.timings_s.items()},
         warnings=tuple(progress.warnings),
         versions=installed_versions(),
         command=command_of(request),
     )
+
+
+def asked_ranking(request: ExplainRequest, estimate: Estimate) -> Ranking | None:
+    """How far the ranking that the run was to settle is settled; None where it was to settle the values."""
+    if not request.settle or not isinstance(estimate, ShapleyEstimate):
+        return None
+    return Ranking.of(estimate, top=request.settle, tolerance=request.tolerance)
 
 
 def interval_factor(estimate: Estimate) -> float:

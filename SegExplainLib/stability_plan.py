@@ -36,7 +36,7 @@ class PlannedRerun:
     Attributes:
         kind: One of ``KINDS``, or ``evaluation.stability.ANCHOR``.
         name: Of the variant.
-        request: What its method is asked: with budget, seed and removal, and no tolerance.
+        request: What its method is asked: with budget, seed and removal, and nothing to stop it early.
         noise_hu: Bound of the noise; 0 for none.
         draw: Number of the noise or the weights.
         stage: Of the random weights; None where they are as trained.
@@ -167,7 +167,13 @@ def _check(kinds: Sequence[str], *, n_repeats: int, noise_hu: float, seed: int) 
 def _served(result: FinishedResult, budget: int) -> tuple[ExplainRequest, str]:
     """What each re-run is asked, and a sentence where another method stands in for the result's."""
     n_units = result.record.partition.n_players
-    request = replace(result.request, tolerance=0.0, value=_same_number(result.request.value))
+    request = replace(
+        result.request,
+        tolerance=0.0,
+        stop_at="values",
+        top=ExplainRequest.top,
+        value=_same_number(result.request.value),
+    )
     n_used = int(result.manifest.estimate["n_evaluations"])
     if request.uses_gradients:
         return replace(request, budget=gradient_budget(replace(request, budget=budget or n_used))), ""

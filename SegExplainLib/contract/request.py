@@ -12,8 +12,10 @@ from SegExplainLib.contract.choices import (
     METHODS,
     PATH_METHODS,
     REMOVALS,
+    SAMPLING_METHODS,
     SHAPLEY_METHODS,
     SINGLE_REMOVALS,
+    STOPS,
     UNIT_KINDS,
     VALUES,
 )
@@ -22,6 +24,8 @@ from SegExplainLib.contract.errors import InvalidRequest, nearest_names
 SCHEMA_VERSION = 1
 
 READ_BY: dict[str, tuple[str, ...]] = {
+    "stop_at": SAMPLING_METHODS,
+    "top": SAMPLING_METHODS,
     "noise": ("smoothgrad", "smoothgrad-squared", "vargrad"),
     "layer": ("seg-grad-cam",),
     "float32": GRADIENT_METHODS,
@@ -52,6 +56,9 @@ class ExplainRequest:
         method: One of ``METHODS``.
         budget: Most coalitions to evaluate, or gradients to take; 0 lets the pipeline choose.
         tolerance: Stop when the largest standard error is below this share of the range of the values; 0 never.
+        stop_at: What a sampling run has to settle, one of ``STOPS``: ``values`` ends it at the tolerance, ``ranking``
+            also once the ``top`` units of largest importance and their signs are settled, ties up to the tolerance.
+        top: Units that the ranking is asked for.
         noise: Standard deviation of SmoothGrad's noise over the range of intensities.
         layer: That Seg-Grad-CAM looks at, by its name in the network; empty takes the bottleneck.
         float32: Take gradients in float32 where the framework would run in mixed precision (CUDA).
@@ -79,6 +86,8 @@ class ExplainRequest:
     method: str = "gp-shap"
     budget: int = 0
     tolerance: float = 0.05
+    stop_at: str = "values"
+    top: int = 5
     noise: float = 0.1
     layer: str = ""
     float32: bool = False
@@ -96,6 +105,7 @@ class ExplainRequest:
         """All faults that can be seen without opening a file; empty means valid."""
         found = [f"{name} is empty" for name in ("ct", "model", "target", "roi") if not getattr(self, name)]
         choices = {"units": UNIT_KINDS, "removal": REMOVALS, "value": VALUES, "method": METHODS}
+        choices["stop_at"] = STOPS
         choices["mirroring"] = ("model", "off")
         for name, allowed in choices.items():
             given = getattr(self, name)
@@ -105,6 +115,8 @@ class ExplainRequest:
             found.append(f"unit_mm is {self.unit_mm}; it must be a positive length in mm")
         if not 0 <= self.tolerance < 1:
             found.append(f"tolerance is {self.tolerance}; it must be at least 0 and below 1")
+        if self.top < 1:
+            found.append(f"top is {self.top}; it must be a positive number of units")
         if self.budget < 0:
             found.append(f"budget is {self.budget}; it must be 0 (automatic) or a positive count")
         if self.batch < 0:
@@ -130,6 +142,11 @@ class ExplainRequest:
     def uses_removal(self) -> bool:
         """Whether the answer depends on what an absent unit looks like."""
         return self.method in SHAPLEY_METHODS or self.method in PATH_METHODS
+
+    @property
+    def settle(self) -> int:
+        """Units whose ranking ends the run once it is settled; 0 where the values alone do."""
+        return self.top if self.stop_at == "ranking" and self.method in SAMPLING_METHODS else 0
 
     @property
     def unused_options(self) -> tuple[str, ...]:
@@ -159,6 +176,8 @@ class ExplainRequest:
                 f"removal {self.removal} is several images, which only {', '.join(PATH_METHODS)} can start from; "
                 f"{self.method} needs one of {', '.join(SINGLE_REMOVALS)}"
             )
+        if self.stop_at == "values" and self.top != type(self).top:
+            found.append(f"top is {self.top}, which only stop_at ranking looks at: give it, too")
         if (self.removal == "references") != bool(self.reference_cts):
             found.append("removal references and the CTs that it is made from (reference_cts) must be given together")
         return found

@@ -25,6 +25,7 @@ from SegExplainLib.report.phrases import (
     unit_name,
     with_smaller,
 )
+from SegExplainLib.report.ranking_answer import ranking_sentences
 from SegExplainLib.report.rounding import NARROW_SPACE, as_range, percent, plain, rounded, signed, with_error
 from SegExplainLib.report.wording import counted, listed, quantity_words, readable, story_words
 
@@ -78,6 +79,7 @@ def cautions(attribution: Attribution, findings: Findings) -> list[str]:
         found.append(f"{why_no_errors(attribution)}: how precise the importances are is not known.")
     if findings.stop_reason == "cancelled":
         found.append(f"The run was stopped early, after {rounded(findings.n_evaluations, 0)} evaluations.")
+    found += ranking_sentences(attribution, findings)
     if findings.has_missed_tolerance:
         found.append(
             f"The wished precision was not reached: the relative error is {percent(findings.relative_error)}, asked "

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from SegExplainLib.contract import ExplainRequest, InvalidRequest
+from SegExplainLib.shapley.stopping import Ranking
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -15,11 +16,12 @@ class Findings:
         request: As served, with automatic choices filled in.
         ct_name: Of the CT, for people. Shown instead of the path, which may name a patient.
         model_name: Of the network, for people.
-        stop_reason: "exact", "tolerance", "budget" or "cancelled".
+        stop_reason: "exact", "tolerance", "ranking", "budget" or "cancelled".
         n_evaluations: Coalitions evaluated, the empty and the full one included.
         relative_error: Largest standard error over the range of the values; nan where the method gives none.
         device: Where the network ran.
         interval_factor: Half width of a 95 % interval in standard errors: Student's quantile for few samples.
+        ranking: Of the largest importances, and whether it is settled; None where it was not asked for.
         counts: Name -> number; ``n_roi_tiles`` are the tiles that meet the region. Names that end in ``_share`` are
             shown in percent, with ``_bytes`` in them as MB, that end in ``_s`` as seconds.
         timings_s: Stage -> seconds.
@@ -36,6 +38,7 @@ class Findings:
     relative_error: float
     device: str
     interval_factor: float = 1.96
+    ranking: Ranking | None = None
     counts: Mapping[str, float] = field(default_factory=dict)
     timings_s: Mapping[str, float] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
@@ -55,6 +58,8 @@ class Findings:
 
     @property
     def has_missed_tolerance(self) -> bool:
-        """Whether the run ended with a larger relative error than was asked for."""
+        """Whether the run ended with a larger relative error than was asked for, and without the ranking that was."""
+        if self.ranking is not None and self.ranking.is_settled:
+            return False
         error, tolerance = self.relative_error, self.request.tolerance
         return tolerance > 0 and not math.isnan(error) and error > tolerance

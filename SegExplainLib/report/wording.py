@@ -180,6 +180,7 @@ COUNTS_OF_COALITIONS = (
 STOP_REASONS = {
     "exact": "every coalition was evaluated, so the values are exact",
     "tolerance": "the wished precision was reached",
+    "ranking": "the most important units and their signs were settled",
     "budget": "the budget of evaluations was spent",
     "cancelled": "it was stopped by the user",
 }

@@ -4,7 +4,7 @@ Knows nothing of images, networks or files: a game is a callable on boolean coal
 `ShapleyEstimate`. Every estimator has the same signature and streams: it yields an estimate after each batch of
 evaluations, and last the final one.
 
-    estimator(game, *, budget, tolerance, seed, interim=True) -> Iterator[ShapleyEstimate]
+    estimator(game, *, budget, tolerance, seed, settle=0, interim=True) -> Iterator[ShapleyEstimate]
 
 Read in this order:
 

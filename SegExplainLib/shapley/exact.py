@@ -22,6 +22,7 @@ def exact_shapley(
     budget: int,
     tolerance: float,
     seed: int,
+    settle: int = 0,  # noqa: ARG001 - exact values settle everything
     interim: bool = True,  # noqa: ARG001 - there is one estimate
 ) -> Iterator[ShapleyEstimate]:
     """The Shapley values themselves: standard errors are 0.
@@ -35,6 +36,7 @@ def exact_shapley(
         budget: Evaluations allowed.
         tolerance: Checked, then not used: nothing is sampled, so there is nothing to stop early.
         seed: Not used, only recorded.
+        settle: Not used: nothing is sampled, so there is nothing to stop early.
         interim: Not used: there is one estimate.
 
     Raises:

@@ -33,7 +33,7 @@ def fewest_pairs(n_players: int) -> int:
 
 
 def gp_shap(
-    game: ValueFunction, *, budget: int, tolerance: float, seed: int, interim: bool = True
+    game: ValueFunction, *, budget: int, tolerance: float, seed: int, settle: int = 0, interim: bool = True
 ) -> Iterator[ShapleyEstimate]:
     """Shapley values by a learned stand-in for the game, and a sampled correction of what it gets wrong.
 
@@ -59,7 +59,9 @@ def gp_shap(
         budget: Evaluations allowed, the empty and the full coalition included.
         tolerance: Stop when `ShapleyEstimate.relative_error` is at most this; 0 to spend the budget.
         seed: Of the sampling.
-        interim: Give estimates on the way, too; otherwise the last one alone, whatever the tolerance.
+        settle: Stop, too, once the set of this many players of largest |value|, and their signs, are settled up to the
+            tolerance (`SegExplainLib.shapley.stopping.Ranking`); 0 not to.
+        interim: Give estimates on the way, too; otherwise the last one alone, whatever the rule says.
 
     Raises:
         ValueError: The budget is below ``2 + 2 * fewest_pairs(n_players)`` and does not pay for every coalition, or the
@@ -73,7 +75,7 @@ def gp_shap(
         are ours.
     """
     smallest = 2 + 2 * fewest_pairs(game.n_players)
-    rule = StoppingRule(budget, tolerance)
+    rule = StoppingRule(budget, tolerance, settle)
     return estimate_from_pairs(game, AdjustedDesign, smallest=smallest, rule=rule, seed=seed, interim=interim)
 
 

@@ -19,7 +19,7 @@ FIRST_PICTURE = 8
 
 
 def kernel_shap(
-    game: ValueFunction, *, budget: int, tolerance: float, seed: int, interim: bool = True
+    game: ValueFunction, *, budget: int, tolerance: float, seed: int, settle: int = 0, interim: bool = True
 ) -> Iterator[ShapleyEstimate]:
     """Shapley values by regression on coalitions drawn from the Shapley kernel.
 
@@ -39,7 +39,9 @@ def kernel_shap(
         budget: Evaluations allowed, the empty and the full coalition included.
         tolerance: Stop when `ShapleyEstimate.relative_error` is at most this; 0 to spend the budget.
         seed: Of the sampling.
-        interim: Give estimates on the way, too; otherwise the last one alone, whatever the tolerance.
+        settle: Stop, too, once the set of this many players of largest |value|, and their signs, are settled up to the
+            tolerance (`SegExplainLib.shapley.stopping.Ranking`); 0 not to.
+        interim: Give estimates on the way, too; otherwise the last one alone, whatever the rule says.
 
     Raises:
         ValueError: The budget is below ``2 * n_players + 4`` and does not pay for every coalition, or the tolerance is
@@ -51,9 +53,8 @@ def kernel_shap(
         the standard errors are ours: see `SegExplainLib.shapley.paired_least_squares`.
     """
     smallest = smallest_regression_budget(game.n_players)
-    return estimate_from_pairs(
-        game, KernelDesign, smallest=smallest, rule=StoppingRule(budget, tolerance), seed=seed, interim=interim
-    )
+    rule = StoppingRule(budget, tolerance, settle)
+    return estimate_from_pairs(game, KernelDesign, smallest=smallest, rule=rule, seed=seed, interim=interim)
 
 
 @dataclass(frozen=True, eq=False)

@@ -119,9 +119,16 @@ def _follow(
             degrees_of_freedom=solution.degrees_of_freedom,
         )
         may_stop = is_last or estimate.n_evaluations >= smallest
-        reason = (
-            rule.reason(estimate.relative_error, estimate.degrees_of_freedom, is_last=is_last) if may_stop else None
-        )
+        reason = _reason(rule, estimate, is_last=is_last) if may_stop else None
         yield replace(estimate, stop_reason=reason)
         if reason is not None:
             return
+
+
+def _reason(rule: StoppingRule, estimate: ShapleyEstimate, *, is_last: bool) -> str | None:
+    return rule.reason(
+        estimate.relative_error,
+        estimate.degrees_of_freedom,
+        is_last=is_last,
+        is_settled=rule.is_settled(estimate),
+    )

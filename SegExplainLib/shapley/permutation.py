@@ -14,7 +14,7 @@ from SegExplainLib.shapley.value_function import ShapleyEstimate, ValueFunction
 
 
 def permutation_shapley(
-    game: ValueFunction, *, budget: int, tolerance: float, seed: int, interim: bool = True
+    game: ValueFunction, *, budget: int, tolerance: float, seed: int, settle: int = 0, interim: bool = True
 ) -> Iterator[ShapleyEstimate]:
     """Shapley values as the mean marginal contribution over random orders, each taken forwards and backwards.
 
@@ -35,7 +35,9 @@ def permutation_shapley(
         budget: Evaluations allowed, the empty and the full coalition included.
         tolerance: Stop when `ShapleyEstimate.relative_error` is at most this; 0 to spend the budget.
         seed: Of the sampling.
-        interim: Give estimates on the way, too; otherwise the last one alone, whatever the tolerance.
+        settle: Stop, too, once the set of this many players of largest |value|, and their signs, are settled up to the
+            tolerance (`SegExplainLib.shapley.stopping.Ranking`); 0 not to.
+        interim: Give estimates on the way, too; otherwise the last one alone, whatever the rule says.
 
     Raises:
         ValueError: The budget is below ``4 * n_players - 2`` (two orders and their reverses, since one gives no
@@ -50,7 +52,7 @@ def permutation_shapley(
         game,
         PermutationDesign,
         smallest=smallest,
-        rule=StoppingRule(budget, tolerance),
+        rule=StoppingRule(budget, tolerance, settle),
         seed=seed,
         interim=interim,
     )

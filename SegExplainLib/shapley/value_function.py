@@ -40,7 +40,7 @@ class ShapleyEstimate:
         full_value: Worth of everybody: float, or (n_targets,).
         n_evaluations: Coalitions asked of the game, the empty and the full one included.
         seed: Of the sampling.
-        stop_reason: "exact", "tolerance" or "budget"; None while sampling goes on.
+        stop_reason: "exact", "tolerance", "ranking" or "budget"; None while sampling goes on.
         degrees_of_freedom: Behind ``standard_errors``: how far these can themselves be trusted.
     """
 
