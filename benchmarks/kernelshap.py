@@ -140,7 +140,7 @@ def arguments() -> argparse.Namespace:
 def main() -> None:
     options = vars(arguments())
     n_naive, json_path = options.pop("naive_coalitions"), options.pop("json")
-    request = ExplainRequest(**options, tolerance=0.0)
+    request = ExplainRequest(**options, method="kernel-shap", tolerance=0.0)
     question = prepared_question(request, Progress())
     case, n_players = question.case, question.partition.n_players
     request = with_budget(request, n_players)
