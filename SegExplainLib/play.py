@@ -96,7 +96,10 @@ def estimated(
     watch = _Watch(request, record, question, tallier, out, progress, partial)
     estimate = None
     try:
-        for estimate in _started(estimator, request, watch.game, tolerance=tolerance, settle=settle):
+        # Nobody looks at a replay on its way, and each look takes time.
+        interim = tallier is not None or tolerance > 0.0 or settle > 0
+        stream = _started(estimator, request, watch.game, tolerance=tolerance, settle=settle, interim=interim)
+        for estimate in stream:
             watch.estimate(estimate)
         watch.show_partial()
     except Cancelled:
@@ -110,11 +113,19 @@ def estimated(
 
 
 def _started(
-    estimator: Estimator, request: ExplainRequest, game: RegionGame, *, tolerance: float, settle: int
+    estimator: Estimator,
+    request: ExplainRequest,
+    game: RegionGame,
+    *,
+    tolerance: float,
+    settle: int,
+    interim: bool,
 ) -> Iterator[ShapleyEstimate]:
     """The estimator's stream; estimators check budget and number of players before they ask the game anything."""
     try:
-        return estimator(game, budget=request.budget, tolerance=tolerance, seed=request.seed, settle=settle)
+        return estimator(
+            game, budget=request.budget, tolerance=tolerance, seed=request.seed, settle=settle, interim=interim
+        )
     except ValueError as error:
         raise InvalidRequest(f"The estimator {request.method} refuses: {error}.") from error
 

@@ -14,7 +14,7 @@ from SegExplainLib.contract import VALUES, Cancelled, ExplainRequest, InvalidReq
 from SegExplainLib.game import RegionGame, TallyTable
 from SegExplainLib.game_record import RECORD_NAME, GameRecord
 from SegExplainLib.pipeline import ESTIMATORS, revalue
-from SegExplainLib.play import play
+from SegExplainLib.play import estimated, play
 from SegExplainLib.progress import Progress
 from SegExplainLib.report.tables import read_answers_csv, read_players_csv, write_answers_csv
 from SegExplainLib.results_folder import interval_factor
@@ -153,6 +153,18 @@ def test_a_run_that_stopped_as_early_as_can_be_answers_everything_all_the_same(t
     estimate, found = played(request, a_played_game(12, seed=1), tmp_path, tolerance=0.9)
     assert estimate.stop_reason == "tolerance"
     assert len(found) == 18
+
+
+def test_a_replay_to_its_end_looks_at_the_game_once(tmp_path):
+    looks = []
+
+    def noted(game, **options):
+        for estimate in ESTIMATORS["gp-shap"](game, **options):
+            looks.append(estimate.n_evaluations)
+            yield estimate
+
+    estimated(noted, a_request(budget=100), a_played_game(), tallier=None, tolerance=0.0, progress=Progress())
+    assert looks == [100]
 
 
 def test_what_is_asked_alone_decides_where_a_run_stops(tmp_path):
