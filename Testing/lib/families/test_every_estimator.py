@@ -1,6 +1,6 @@
 """The contract of a Shapley estimator, held against each one.
 
-    estimator(game, *, budget, tolerance, seed, interim=True) -> Iterator[ShapleyEstimate]
+    estimator(game, *, budget, tolerance, seed, settle=0, interim=True) -> Iterator[ShapleyEstimate]
 
 EVERY is all of them, OURS those of SegExplainLib.shapley, SAMPLED those of ours that draw coalitions, LINEAR all but
 the one that learns: its values are a function of the answers, not a matrix times them.
@@ -22,6 +22,7 @@ from SegExplainLib.shapley.gp_shap import gp_shap
 from SegExplainLib.shapley.kernel_regression import kernel_shap
 from SegExplainLib.shapley.leverage import leverage_shap
 from SegExplainLib.shapley.permutation import permutation_shapley
+from SegExplainLib.shapley.stopping import Ranking
 from SegExplainLib.shapley.value_function import ShapleyEstimate, ValueFunction
 
 Estimator = Callable[..., Iterator[ShapleyEstimate]]
@@ -265,6 +266,61 @@ def test_a_tolerance_stops_early_and_says_so(estimator: Estimator):
     assert final.relative_error <= 0.03
     assert final.n_evaluations < 4000
     assert all(estimate.stop_reason is None for estimate in interim)
+
+
+@each_sampling_estimator
+def test_a_settled_ranking_stops_earlier_than_the_errors_and_is_replayed(estimator: Estimator):
+    game = TableGame.random(11, seed=3)
+    game.table[1::2] += 8.0  # the first player matters more than all others
+    recorded = RecordedGame(game)
+    *interim, final = estimator(recorded, budget=600, tolerance=0.01, seed=2, settle=1)
+    *_, precise = estimator(game, budget=600, tolerance=0.01, seed=2)
+    assert final.stop_reason == "ranking"
+    assert final.n_evaluations < precise.n_evaluations / 2
+    assert all(estimate.stop_reason is None for estimate in interim)
+    assert Ranking.of(final, top=1, tolerance=0.01).players == (0,)
+    *_, replayed = estimator(recorded.replay(), budget=final.n_evaluations, tolerance=0.0, seed=2)
+    assert_array_equal(replayed.values, final.values)
+
+
+@each_sampling_estimator
+def test_a_ranking_that_stays_open_stops_no_later_than_the_errors(estimator: Estimator):
+    game = GloveGame(5, 7)  # ties throughout: the slack alone could settle them
+    *_, by_ranking = estimator(game, budget=4000, tolerance=0.1, seed=0, settle=3)
+    *_, by_values = estimator(game, budget=4000, tolerance=0.1, seed=0)
+    assert by_ranking.stop_reason == by_values.stop_reason == "tolerance"
+    assert by_ranking.n_evaluations == by_values.n_evaluations
+
+
+@pytest.mark.parametrize("estimator", [kernel_shap, leverage_shap, permutation_shapley])
+def test_a_ranking_that_is_called_settled_is_right_in_nineteen_of_twenty_runs(estimator: Estimator):
+    n_players, top, tolerance, right = 9, 3, 0.02, []
+    for seed in range(60):
+        game = TableGame(TableGame.random(n_players, seed=seed).table * 0.3)
+        weights = np.random.default_rng(seed).normal(size=n_players)
+        game.table += (
+            np.array([[n >> player & 1 for player in range(n_players)] for n in range(2**n_players)]) @ weights
+        )
+        *_, final = estimator(game, budget=500, tolerance=tolerance, seed=seed, settle=top)
+        if final.stop_reason != "ranking":
+            continue
+        truth = explain(exact_shapley, game).values
+        ranking, slack_of_ties = Ranking.of(final, top=top, tolerance=tolerance), tolerance * np.ptp(truth)
+        chosen = np.abs(truth[list(ranking.players)])
+        others = np.delete(np.abs(truth), ranking.players)
+        signs_hold = (np.sign(truth[list(ranking.players)]) == ranking.signs) | (chosen <= slack_of_ties)
+        right.append(chosen.min() + slack_of_ties >= others.max() and signs_hold.all())
+    assert len(right) >= 15
+    assert np.mean(right) >= 0.95
+
+
+@every_estimator
+def test_whatever_is_to_be_settled_an_estimator_takes_it(estimator: Estimator):
+    game = TableGame.random(5, seed=0)
+    *_, settled = estimator(game, budget=32, tolerance=0.0, seed=0, settle=2)
+    *_, plain = estimator(game, budget=32, tolerance=0.0, seed=0)
+    assert_array_equal(settled.values, plain.values)
+    assert settled.stop_reason == plain.stop_reason
 
 
 @each_sampling_estimator
