@@ -14,7 +14,7 @@ from benchmarks.equal_error.stand_in import TreeGame
 from SegExplainLib.shapley.coalitions import every_coalition
 
 OPTIONS = ["--units", "organs", "--target", "liver", "--roi", "ijk:4,12,4,12,4,12", "--reference", "160"]
-OPTIONS += ["--budget", "60", "--peer-budget", "60", "--stand-in-seeds", "2", "--stand-in-budget", "240"]
+OPTIONS += ["--budget", "60", "--peer-budget", "60", "--stand-in-seeds", "2", "--stand-in-budget", "300"]
 
 
 @pytest.fixture(scope="module")

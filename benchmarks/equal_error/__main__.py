@@ -1,10 +1,10 @@
 """How many network tiles each scheme takes for the same error, on one CT, in one run.
 
     python -m benchmarks.equal_error CT --model PATH --target CLASS --roi SPEC [SPEC ...] --organs PATH --out FOLDER
-        [--units organs fcc:75] [--reference 520] [--budget 194] [--peer-budget 256] [--seeds 2]
+        [--units organs fcc:75] [--reference 520] [--budget 194] [--peer-budget 256 0] [--seeds 2]
 
 Every region and kind of units is one game. Its converged reference comes from ``--reference`` coalitions. Each scheme
-then runs on the real network: ours to ``--budget`` coalitions for each of ``--seeds`` seeds, the others' to
+then runs on the real network: ours to ``--budget`` coalitions for each of ``--seeds`` seeds, plain ones to
 ``--peer-budget``, where they are far from done. How they would go on is measured on a stand-in: trees fitted to all
 coalitions of the game that the network has answered, whose Shapley values are known exactly, and which can be asked as
 often as one likes. Tiles are counted from the coalitions asked: of the whole volume for shap and captum as they come;
@@ -37,7 +37,13 @@ def arguments(given: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--out", type=Path, required=True, help="folder for coalitions, table and figure")
     parser.add_argument("--reference", type=int, default=520, help="coalitions behind the reference")
     parser.add_argument("--budget", type=int, default=194, help="coalitions of each of our runs")
-    parser.add_argument("--peer-budget", type=int, default=256, help="coalitions of each run of shap and captum")
+    parser.add_argument(
+        "--peer-budget",
+        type=int,
+        nargs="+",
+        default=[256],
+        help="coalitions of each run of shap and captum, one number or one for each region; 0 for none",
+    )
     parser.add_argument("--seeds", type=int, default=2, help="runs of ours on the network")
     parser.add_argument("--stand-in-seeds", type=int, default=4, help="runs of each scheme on the stand-in")
     parser.add_argument("--stand-in-budget", type=int, default=4096, help="largest of them")
@@ -46,17 +52,17 @@ def arguments(given: Sequence[str] | None) -> argparse.Namespace:
 
 def main(given: Sequence[str] | None = None) -> None:
     options, console = arguments(given), Console(width=150)
-    settings = Settings(
-        options.reference,
-        options.budget,
-        options.peer_budget,
-        options.seeds,
-        options.stand_in_seeds,
-        options.stand_in_budget,
-    )
     options.out.mkdir(parents=True, exist_ok=True)
     warm, results = WarmState(), []
-    for roi in options.roi:
+    for number, roi in enumerate(options.roi):
+        settings = Settings(
+            options.reference,
+            options.budget,
+            options.peer_budget[min(number, len(options.peer_budget) - 1)],
+            options.seeds,
+            options.stand_in_seeds,
+            options.stand_in_budget,
+        )
         for units in options.units:
             kind, _, edge = units.partition(":")
             request = ExplainRequest(

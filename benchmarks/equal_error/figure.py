@@ -38,7 +38,7 @@ def write_figure(results: Sequence[Measured], path: Path) -> None:
 
 def _draw(axes: Axes, one: Measured) -> None:
     for scheme, colour in zip(SCHEMES, COLOURS, strict=True):
-        line, dots = one.on_stand_in[scheme.name], one.on_network[scheme.name]
+        line, dots = one.on_stand_in[scheme.name], one.on_network.get(scheme.name, [])
         axes.plot(
             [p.n_tiles for p in line], [100 * p.error for p in line], color=colour, linewidth=1.6, label=scheme.name
         )

@@ -14,6 +14,9 @@ from SegExplainLib.shapley.leverage import leverage_shap
 
 TARGETS = (0.05, 0.01)
 
+FEWEST = 256
+"""Coalitions of the smallest runs on the stand-in of schemes that give one estimate."""
+
 SAME_DRAWS = ("leverage-shap", "gp-shap")
 """Methods that ask for the same coalitions, so that the second costs nothing."""
 
@@ -57,7 +60,7 @@ class Measured:
         case: The game.
         reference: Its values.
         explained: By the stand-in.
-        on_network: Mean over seeds of each scheme's points, by its name.
+        on_network: Mean over seeds of the points of each scheme that ran there, by its name.
         on_stand_in: Likewise.
         outside: Share of the wall time of the live runs that was not the network's; nan where all was known.
         live_tiles: Tiles that ran in them.
@@ -92,6 +95,8 @@ def measured(case: OpenedCase, settings: Settings, *, tell: Callable[[str], None
     begin = time.perf_counter()
     on_network = {}
     for scheme in SCHEMES:
+        if not (settings.budget if scheme.method in SAME_DRAWS else settings.peer_budget):
+            continue
         on_network[scheme.name] = _on_network(scheme, case, reference, settings)
         last = on_network[scheme.name][-1]
         tell(f"  {scheme.name}: {last.n_evaluations:.0f} coalitions, error {100 * last.error:.1f} %")
@@ -157,8 +162,8 @@ def _reference(case: OpenedCase, settings: Settings) -> Reference:
 
 def _on_network(scheme: Scheme, case: OpenedCase, reference: Reference, settings: Settings) -> list[Point]:
     """Seed 0 of ours begins with the reference's own coalitions; schemes that draw others run once."""
-    budget = settings.budget if scheme.streams else settings.peer_budget
-    seeds = range(settings.n_seeds) if scheme.method in SAME_DRAWS else range(1)
+    is_ours = scheme.method in SAME_DRAWS
+    budget, seeds = (settings.budget, range(settings.n_seeds)) if is_ours else (settings.peer_budget, range(1))
     runs = [run(scheme, case.live(), case, reference.values, budget=budget, seed=seed) for seed in seeds]
     return [_mean(points) for points in zip(*runs, strict=True)]
 
@@ -166,7 +171,7 @@ def _on_network(scheme: Scheme, case: OpenedCase, reference: Reference, settings
 def _on_stand_in(scheme: Scheme, case: OpenedCase, stand_in: TreeGame, settings: Settings) -> list[Point]:
     """Methods that give one estimate run once for each of some budgets."""
     most, seeds = settings.stand_in_budget, range(settings.n_stand_in_seeds)
-    budgets = [most] if scheme.streams else _doubling(settings.peer_budget, most)
+    budgets = [most] if scheme.streams else _doubling(FEWEST, most)
     if scheme.method == "gp-shap":
         budgets = [min(most, 1024)]
     truth, points = stand_in.shapley_values, []
