@@ -155,7 +155,7 @@ def test_a_failed_job_tells_why(tmp_path):
     assert not (tmp_path / "results").exists()
 
 
-@pytest.mark.parametrize("method", ["permutation", "shap", "captum"])
+@pytest.mark.parametrize("method", ["kernel-shap", "permutation", "shap", "captum"])
 def test_every_method_leaves_results_that_add_up(a_question, tmp_path, method):
     manifest = explain(replace(a_question, method=method, budget=46), tmp_path / "out")
     ends = manifest.estimate
