@@ -17,7 +17,7 @@ from SegExplainLib.report.maps import Picture
 from SegExplainLib.report.methods import has_baseline, method_words, uses_gradients
 from SegExplainLib.report.page_template import embedded, rendered
 from SegExplainLib.report.phrases import full_and_empty, number_meaning
-from SegExplainLib.report.ranking_answer import top_units
+from SegExplainLib.report.ranking_answer import top_and_signs
 from SegExplainLib.report.rounding import (
     NARROW_SPACE,
     percent,
@@ -237,7 +237,7 @@ def _asked_of_game(findings: Findings) -> list[tuple[str, str]]:
     request = findings.request
     return [
         ("Budget", counted(request.budget, "evaluation") if request.budget else "automatic"),
-        ("To be settled", f"the {top_units(request.settle)} and their signs" if request.settle else ""),
+        ("To be settled", f"the {top_and_signs(request.settle)}" if request.settle else ""),
         ("Wished precision", percent(request.tolerance) if request.tolerance else "none: the whole budget"),
         ("Seed", str(request.seed)),
     ]

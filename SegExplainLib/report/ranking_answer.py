@@ -17,6 +17,11 @@ def top_units(n: int) -> str:
     return "most important unit" if n == 1 else f"{n} most important units"
 
 
+def top_and_signs(n: int) -> str:
+    """``most important unit and its sign``, ``3 most important units and their signs``."""
+    return f"{top_units(n)} and {'its sign' if n == 1 else 'their signs'}"
+
+
 def ranking_sentences(attribution: Attribution, findings: Findings) -> list[str]:
     """What is settled and what is not; nothing where no ranking was asked for, or where every value is exact."""
     ranking = findings.ranking
@@ -33,15 +38,14 @@ def _settled(ranking: Ranking, attribution: Attribution, findings: Findings) -> 
     ]
     if n > MOST_LISTED:
         named.append(counted(n - MOST_LISTED, "more unit"))
-    is_one, level = n == 1, f"{RANKING_LEVEL * 100:.0f}{NARROW_SPACE}%"
-    what = f"{top_units(n)} and {'its sign' if is_one else 'their signs'}"
+    what, level = top_and_signs(n), f"{RANKING_LEVEL * 100:.0f}{NARROW_SPACE}%"
     if findings.stop_reason == "ranking":
         start = f"The run ended as soon as the {what} were settled"
     else:
         start = f"The {what} are settled"
     slack = findings.request.tolerance
     ties = f", up to ties within {percent(slack)} of the range of the importances" if slack else ""
-    is_open = "its exact size" if is_one else "the order among them, their exact sizes"
+    is_open = "its exact size" if n == 1 else "the order among them, their exact sizes"
     return [
         f"{start}, with {level} confidence in all of it together{ties}: {listed(named)}.",
         f"Not settled are {is_open}, and all other units: small importances may still move. The relative error is "
