@@ -1,6 +1,7 @@
 """A game as far as it has been played, in one file: all that another question or a second start needs, no network."""
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Self
 
@@ -9,6 +10,7 @@ from numpy.typing import NDArray
 
 from SegExplainLib.contract import InvalidRequest, nearest_names
 from SegExplainLib.game import TallyTable
+from SegExplainLib.players.closeness import closeness
 from SegExplainLib.players.partition import PlayerPartition
 from SegExplainLib.record_file import read_record, require_same_question, write_record
 from SegExplainLib.volume import VoxelGrid
@@ -55,6 +57,11 @@ class GameRecord:
                 f"The results hold no class {class_name!r}.", nearest_names(class_name, self.class_names)
             )
         return self.class_names[class_name]
+
+    @cached_property
+    def closeness(self) -> NDArray[np.float64]:
+        """(n_players,) in [0, 1], how close each player is to the region: `players.closeness`."""
+        return closeness(self.partition.labels, self.roi, self.partition.grid, n_players=self.table.n_players)
 
     def full_tallies(self) -> NDArray[np.float64]:
         """float64 (n_channels, 8): tallies with every player present.

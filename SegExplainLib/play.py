@@ -168,7 +168,13 @@ class _Watch:
         self._unshown: ShapleyEstimate | None = None
         self._error: float | None = None
         name, score = question
-        self.game = RegionGame(record.table, [(record.channel_of(name), score)], tallier=tallier, on_block=self.block)
+        self.game = RegionGame(
+            record.table,
+            [(record.channel_of(name), score)],
+            tallier=tallier,
+            closeness=record.closeness,
+            on_block=self.block,
+        )
         if tallier is not None:
             tallier.cache.runner.on_batch = self.batch
 

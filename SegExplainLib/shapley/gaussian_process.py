@@ -36,14 +36,32 @@ MOST_LEARNED = 128
 N_STEPS = 25
 """Of the search for a covariance. Any covariance is valid; a better one only leaves smaller residuals."""
 
-USUAL_RELEVANCE, SPREAD_OF_LOG = 0.1, math.sqrt(10.0)
-"""What is believed of a relevance before anything is known: log-normal, median and standard deviation of the log."""
 
 RELEVANCES = (-9.0, 1.5)
 """Bounds of the log of a relevance: no influence at all; presence and absence (almost) unrelated."""
 
 AMPLITUDES = [(-14.0, 6.0), (-14.0, 4.0), (-14.0, 2.0)]
 """Bounds of the logs of variance, additive and nugget, for odd values of mean square 1."""
+
+
+@dataclass(frozen=True, eq=False)
+class Belief:
+    """What is believed of the players' relevance before anything is known: log-normal.
+
+    Attributes:
+        median: (n_players,).
+        spread: Standard deviation of the log.
+    """
+
+    median: NDArray[np.float64]
+    spread: float
+
+    @classmethod
+    def of(cls, n_players: int, closeness: NDArray[np.float64] | None) -> "Belief":
+        """All players alike, and any relevance; or those that are close (n_players,) in [0, 1] more, and surer."""
+        if closeness is None:
+            return cls(np.full(n_players, 0.1), math.sqrt(10.0))
+        return cls(np.maximum(0.5 * closeness**0.7, 0.002), 1.5)
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,17 +81,17 @@ class OddCovariance:
     nugget: float
 
     @classmethod
-    def learned(cls, pairs: Coalitions, odd_values: NDArray[np.float64]) -> "OddCovariance":
+    def learned(cls, pairs: Coalitions, odd_values: NDArray[np.float64], belief: Belief) -> "OddCovariance":
         """That of the largest posterior density, given the odd part (m,) of a game on ``pairs`` (m, n_players)."""
         pairs, odd_values = pairs[:MOST_LEARNED].astype(np.float64), odd_values[:MOST_LEARNED]
         n_players = pairs.shape[1]
         scale = math.sqrt(float(np.mean(odd_values**2)))
-        start = np.concatenate([np.full(n_players, math.log(2.0 / n_players)), [0.0, -math.log(n_players), -7.0]])
+        start = np.concatenate([np.log(belief.median), [0.0, -math.log(n_players), -7.0]])
         if scale > 0.0:
             start = minimize(
                 _loss_and_slope,
                 start,
-                args=(pairs, odd_values / scale),
+                args=(pairs, odd_values / scale, belief),
                 jac=True,
                 method="L-BFGS-B",
                 bounds=[RELEVANCES] * n_players + AMPLITUDES,
@@ -127,7 +145,7 @@ def _likeness(
 
 
 def _loss_and_slope(
-    logs: NDArray[np.float64], pairs: NDArray[np.float64], odd_values: NDArray[np.float64]
+    logs: NDArray[np.float64], pairs: NDArray[np.float64], odd_values: NDArray[np.float64], belief: Belief
 ) -> tuple[float, NDArray[np.float64]]:
     """Minus the log posterior density, up to a constant, and its gradient by ``logs``: relevances, then amplitudes."""
     n_pairs, n_players = pairs.shape
@@ -143,7 +161,7 @@ def _loss_and_slope(
         return 1e10, np.zeros_like(logs)
     inverse = cho_solve(factor, np.eye(n_pairs))
     weights = inverse @ odd_values
-    surprise = (logs[:n_players] - math.log(USUAL_RELEVANCE)) / SPREAD_OF_LOG
+    surprise = (logs[:n_players] - np.log(belief.median)) / belief.spread
     loss = 0.5 * odd_values @ weights + np.log(np.diag(factor[0])).sum() + 0.5 * surprise @ surprise
 
     slope = 0.5 * (inverse - np.outer(weights, weights))  # by each entry of the matrix
@@ -152,7 +170,7 @@ def _loss_and_slope(
     by_relevance = by_far.sum() - _sum_where_unlike(pairs, by_far) - _sum_where_unlike(pairs, by_near)
     gradient = np.concatenate(
         [
-            relevance * by_relevance + surprise / SPREAD_OF_LOG,
+            relevance * by_relevance + surprise / belief.spread,
             [(by_near - by_far).sum(), additive * (slope * alone).sum(), nugget * np.trace(slope)],
         ]
     )

@@ -2,13 +2,14 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from SegExplainLib.shapley.coalitions import Coalitions
-from SegExplainLib.shapley.gaussian_process import Interpolant, OddCovariance
+from SegExplainLib.shapley.gaussian_process import Belief, Interpolant, OddCovariance
 from SegExplainLib.shapley.leverage import LeverageDesign, kernel_weights, sampled_shares
 from SegExplainLib.shapley.paired_sampling import Solution, estimate_from_pairs
 from SegExplainLib.shapley.stopping import StoppingRule
@@ -43,7 +44,8 @@ def gp_shap(
     other folds. So the estimate is unbiased whatever the process believes; its error is the residual's alone, and the
     standard errors are the residuals' spread, out of sample. A game of few important players is learned from few
     coalitions: then the error falls much faster than one over the square root of their number. A game that cannot be
-    learned costs what LeverageSHAP costs.
+    learned costs what LeverageSHAP costs. Where the game says which players are close (`ValueFunction`), that is
+    believed at first: it saves coalitions where it is true, costs some where it is not, and changes no promise.
 
     Efficiency holds exactly at every estimate. Exact when the budget pays for every coalition: then all are asked, and
     the errors are 0. Which coalitions are asked, and in which order, depends on the number of players and the seed
@@ -76,7 +78,8 @@ def gp_shap(
     """
     smallest = 2 + 2 * fewest_pairs(game.n_players)
     rule = StoppingRule(budget, tolerance, settle)
-    return estimate_from_pairs(game, AdjustedDesign, smallest=smallest, rule=rule, seed=seed, interim=interim)
+    draw = partial(AdjustedDesign.draw, belief=Belief.of(game.n_players, getattr(game, "closeness", None)))
+    return estimate_from_pairs(game, draw, smallest=smallest, rule=rule, seed=seed, interim=interim)
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,16 +89,18 @@ class AdjustedDesign:
     Attributes:
         pairs: (n_pairs, n_players).
         checkpoints: As in `PairedDesign`.
+        belief: Of the players, before they are known.
     """
 
     pairs: Coalitions
     checkpoints: Sequence[int]
+    belief: Belief
 
     @classmethod
-    def draw(cls, n_players: int, n_pairs: int, *, seed: int) -> Self:
+    def draw(cls, n_players: int, n_pairs: int, *, seed: int, belief: Belief | None = None) -> Self:
         """As in `LeverageDesign`."""
         pairs = LeverageDesign.draw(n_players, n_pairs, seed=seed).pairs
-        return cls(pairs, _checkpoints(fewest_pairs(n_players), len(pairs)))
+        return cls(pairs, _checkpoints(fewest_pairs(n_players), len(pairs)), belief or Belief.of(n_players, None))
 
     def solve(self, odd_values: NDArray[np.float64], total: NDArray[np.float64]) -> Solution:
         """As in `PairedDesign`."""
@@ -104,7 +109,7 @@ class AdjustedDesign:
         errors = values.copy()
         degrees_of_freedom = np.nan
         for leader, members in _games_alike(odd_values, total):
-            group = _adjusted(pairs, odd_values[:, members], total[members], leader)
+            group = _adjusted(pairs, odd_values[:, members], total[members], leader, self.belief)
             values[:, members], errors[:, members] = group[:2]
             degrees_of_freedom = group[2] if np.isnan(degrees_of_freedom) else degrees_of_freedom
         return Solution(values, errors, degrees_of_freedom)
@@ -120,7 +125,7 @@ def _checkpoints(first: int, n_pairs: int) -> list[int]:
 
 
 def _adjusted(
-    pairs: Coalitions, odd_values: NDArray[np.float64], total: NDArray[np.float64], leader: int
+    pairs: Coalitions, odd_values: NDArray[np.float64], total: NDArray[np.float64], leader: int, belief: Belief
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], float]:
     """Values and standard errors, each (n_players, n_targets), of games that share the covariance of number ``leader``.
 
@@ -138,7 +143,7 @@ def _adjusted(
         held_out = fold == number
         seen = np.concatenate([everyone, pairs[~held_out]])
         answers = np.concatenate([total[np.newaxis] / 2.0, odd_values[~held_out]])
-        process = Interpolant(OddCovariance.learned(seen, answers[:, leader]), seen, answers)
+        process = Interpolant(OddCovariance.learned(seen, answers[:, leader], belief), seen, answers)
         learned_values += process.shapley_values() * held_out.mean()
         residuals[held_out] = odd_values[held_out] - process.odd_values(pairs[held_out])
 

@@ -54,7 +54,7 @@ def leverage_shap(
     """
     smallest = smallest_regression_budget(game.n_players)
     rule = StoppingRule(budget, tolerance, settle)
-    return estimate_from_pairs(game, LeverageDesign, smallest=smallest, rule=rule, seed=seed, interim=interim)
+    return estimate_from_pairs(game, LeverageDesign.draw, smallest=smallest, rule=rule, seed=seed, interim=interim)
 
 
 @dataclass(frozen=True, eq=False)

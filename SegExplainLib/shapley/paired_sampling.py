@@ -9,9 +9,9 @@ References:
     paired-sampling approximations (exact up to interactions of two); Fumagalli et al. (2026), OddSHAP (the odd part).
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from typing import NamedTuple, Protocol, Self
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,11 +47,6 @@ class PairedDesign(Protocol):
     @property
     def checkpoints(self) -> Sequence[int]: ...  # noqa: D102
 
-    @classmethod
-    def draw(cls, n_players: int, n_pairs: int, *, seed: int) -> Self:
-        """A design of at most ``n_pairs`` pairs, of which the game must have more."""
-        ...
-
     def solve(self, odd_values: NDArray[np.float64], total: NDArray[np.float64]) -> Solution:
         """Solve for the values of all targets.
 
@@ -62,9 +57,13 @@ class PairedDesign(Protocol):
         ...
 
 
+DrawDesign = Callable[..., PairedDesign]
+"""(n_players, n_pairs, *, seed) -> a design of at most ``n_pairs`` pairs, of which the game must have more."""
+
+
 def estimate_from_pairs(
     game: ValueFunction,
-    design_class: type[PairedDesign],
+    draw: DrawDesign,
     *,
     smallest: int,
     rule: StoppingRule,
@@ -81,7 +80,7 @@ def estimate_from_pairs(
     if is_affordable(game.n_players, rule.budget):
         return enumerate_game(game, seed=seed)
     rule.require(min(smallest, 2**game.n_players))
-    design = design_class.draw(game.n_players, (rule.budget - 2) // 2, seed=seed)
+    design = draw(game.n_players, (rule.budget - 2) // 2, seed=seed)
     looks = design.checkpoints if interim else design.checkpoints[-1:]
     return _follow(design, game, looks, smallest=smallest, rule=rule, seed=seed)
 

@@ -50,7 +50,7 @@ def permutation_shapley(
     smallest = 4 * game.n_players - 2
     return estimate_from_pairs(
         game,
-        PermutationDesign,
+        PermutationDesign.draw,
         smallest=smallest,
         rule=StoppingRule(budget, tolerance, settle),
         seed=seed,

@@ -15,6 +15,9 @@ class ValueFunction(Protocol):
 
     A game may also have a method ``announce(coalitions)``. An estimator calls it once, before anything else, with every
     coalition that it may ask for, in order, so that a cache can know what will come again.
+
+    And it may have an attribute ``closeness``, (n_players,) in [0, 1], 1 for the player that one would expect to matter
+    most: an estimator that learns learns faster from it where it is right.
     """
 
     @property

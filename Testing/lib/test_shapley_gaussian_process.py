@@ -9,7 +9,7 @@ from scipy.optimize import approx_fprime
 
 from SegExplainLib.shapley.coalitions import every_coalition
 from SegExplainLib.shapley.exact import exact_shapley
-from SegExplainLib.shapley.gaussian_process import Interpolant, OddCovariance, _loss_and_slope
+from SegExplainLib.shapley.gaussian_process import Belief, Interpolant, OddCovariance, _loss_and_slope
 from SegExplainLib.shapley.gp_shap import AdjustedDesign, gp_shap
 from SegExplainLib.shapley.leverage import LeverageDesign, leverage_shap
 
@@ -62,8 +62,9 @@ def test_the_slope_of_the_search_is_that_of_finite_differences():
     rng = np.random.default_rng(1)
     pairs, answers = (rng.random((30, 6)) < 0.5).astype(float), rng.normal(size=30)
     logs = np.concatenate([rng.normal(-1.0, 0.5, size=6), [0.2, -1.0, -2.0]])
-    _, slope = _loss_and_slope(logs, pairs, answers)
-    numeric = approx_fprime(logs, lambda at: _loss_and_slope(at, pairs, answers)[0], 1e-6)
+    belief = Belief(rng.uniform(0.01, 1.0, size=6), 1.3)
+    _, slope = _loss_and_slope(logs, pairs, answers, belief)
+    numeric = approx_fprime(logs, lambda at: _loss_and_slope(at, pairs, answers, belief)[0], 1e-6)
     assert_allclose(slope, numeric, rtol=1e-4, atol=1e-4)
 
 
@@ -81,14 +82,14 @@ def test_players_that_matter_get_large_relevance():
     game = TableGame.random(4, seed=3)
     pairs = LeverageDesign.draw(20, 100, seed=0).pairs
     odd = (game.worth(pairs[:, :4]) - game.worth(~pairs[:, :4])) / 2
-    relevance = OddCovariance.learned(pairs, odd).relevance
+    relevance = OddCovariance.learned(pairs, odd, Belief.of(20, None)).relevance
     assert relevance[:4].min() > 5 * relevance[4:].max()
 
 
 @pytest.mark.parametrize("answers", [np.zeros(20), np.full(20, 1e-300), np.full(20, 1e12)])
 def test_games_of_any_scale_are_learned_and_a_flat_one_stays_flat(answers):
     pairs = LeverageDesign.draw(10, 20, seed=0).pairs
-    covariance = OddCovariance.learned(pairs, answers)
+    covariance = OddCovariance.learned(pairs, answers, Belief.of(10, None))
     assert np.isfinite(covariance.relevance).all()
     process = Interpolant(covariance, pairs, answers[:, np.newaxis])
     assert np.isfinite(process.shapley_values()).all()
@@ -177,3 +178,30 @@ def test_a_target_that_never_moves_gets_zeros():
     solution = design.solve(odd, np.array([1.0, 0.0]))
     assert not solution.values[:, 1].any()
     assert not solution.standard_errors[:, 1].any()
+
+
+@pytest.fixture(scope="module")
+def mean_square_by_closeness():
+    """Of runs of a game of five among thirty players that is told the right closeness, none, or the wrong one."""
+    game = FewPlayersMatter(30, 5, seed=2)
+    right = np.where(np.arange(30) < 5, 1.0, 0.01)
+    told = {"right": right, "none": None, "wrong": right[::-1]}
+    runs = {}
+    for name, closeness in told.items():
+        game.closeness = closeness
+        runs[name] = [run(game, budget=80, seed=seed) for seed in range(40)]
+    return game.shapley_values, runs
+
+
+def test_a_right_belief_saves_evaluations(mean_square_by_closeness):
+    truth, runs = mean_square_by_closeness
+    right, none = (np.mean([(one.values - truth) ** 2 for one in runs[name]]) for name in ("right", "none"))
+    assert right < none / 2
+
+
+def test_a_wrong_belief_costs_precision_and_not_honesty(mean_square_by_closeness):
+    truth, runs = mean_square_by_closeness
+    intervals = [one.interval(0.95) for one in runs["wrong"]]
+    assert np.mean([(low <= truth) & (truth <= high) for low, high in intervals]) >= 0.90
+    values = np.array([one.values for one in runs["wrong"]])
+    assert (np.abs(values.mean(axis=0) - truth) <= 4.5 * values.std(axis=0) / np.sqrt(len(values))).all()

@@ -1,14 +1,14 @@
 """How many network tiles each scheme takes for the same error, on one CT, in one run.
 
     python -m benchmarks.equal_error CT --model PATH --target CLASS --roi SPEC [SPEC ...] --organs PATH --out FOLDER
-        [--units organs fcc:75] [--reference 520] [--budget 194] [--peer-budget 256 0] [--seeds 2]
+        [--units organs fcc:75] [--reference 300] [--budget 130] [--peer-budget 256 0] [--seeds 2]
 
-Every region and kind of units is one game. Its converged reference comes from ``--reference`` coalitions. Each scheme
-then runs on the real network: ours to ``--budget`` coalitions for each of ``--seeds`` seeds, plain ones to
-``--peer-budget``, where they are far from done. How they would go on is measured on a stand-in: trees fitted to all
-coalitions of the game that the network has answered, whose Shapley values are known exactly, and which can be asked as
-often as one likes. Tiles are counted from the coalitions asked: of the whole volume for shap and captum as they come;
-those of the region that an absent unit touches for the scheme of arXiv 2604.11775; each distinct pattern once for ours.
+Every region and kind of units is one game. Its reference comes from ``--reference`` coalitions, or all that are known
+of its design. Each scheme then runs on the real network: ours to ``--budget`` coalitions for each of ``--seeds`` seeds,
+shap and captum to ``--peer-budget``. How all of them go on is measured on a stand-in: trees fitted to all coalitions of
+the game that the network has answered, whose Shapley values are known exactly, and which can be asked as often as one
+likes. Tiles are counted from the coalitions asked: of the whole volume for shap and captum as they come; those of the
+region that an absent unit touches for the scheme of arXiv 2604.11775; each distinct pattern once for ours.
 
 Coalitions are kept in FOLDER; the same command goes on with them.
 """
@@ -35,8 +35,8 @@ def arguments(given: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--roi", nargs="+", required=True, help="one or several regions")
     parser.add_argument("--units", nargs="+", default=["organs", "fcc:75"], help="organs, hybrid:MM or fcc:MM")
     parser.add_argument("--out", type=Path, required=True, help="folder for coalitions, table and figure")
-    parser.add_argument("--reference", type=int, default=520, help="coalitions behind the reference")
-    parser.add_argument("--budget", type=int, default=194, help="coalitions of each of our runs")
+    parser.add_argument("--reference", type=int, default=300, help="coalitions behind the reference, at least")
+    parser.add_argument("--budget", type=int, default=130, help="coalitions of each of our runs")
     parser.add_argument(
         "--peer-budget",
         type=int,

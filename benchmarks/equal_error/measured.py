@@ -9,13 +9,17 @@ import numpy as np
 from benchmarks.equal_error.opened import OpenedCase
 from benchmarks.equal_error.schemes import OURS, SCHEMES, Point, Scheme, run
 from benchmarks.equal_error.stand_in import TreeGame
+from SegExplainLib.shapley.coalitions import with_complements
 from SegExplainLib.shapley.gp_shap import gp_shap
-from SegExplainLib.shapley.leverage import leverage_shap
+from SegExplainLib.shapley.leverage import LeverageDesign, leverage_shap
 
 TARGETS = (0.05, 0.01)
 
 FEWEST = 256
 """Coalitions of the smallest runs on the stand-in of schemes that give one estimate."""
+
+MOST_OF_REFERENCE = 4000
+"""Coalitions that it is made from at most."""
 
 SAME_DRAWS = ("leverage-shap", "gp-shap")
 """Methods that ask for the same coalitions, so that the second costs nothing."""
@@ -95,14 +99,14 @@ def measured(case: OpenedCase, settings: Settings, *, tell: Callable[[str], None
     begin = time.perf_counter()
     on_network = {}
     for scheme in SCHEMES:
-        if not (settings.budget if scheme.method in SAME_DRAWS else settings.peer_budget):
-            continue
+        if scheme.method == "kernel-shap" or not (scheme.streams or settings.peer_budget):
+            continue  # shown on the stand-in alone
         on_network[scheme.name] = _on_network(scheme, case, reference, settings)
         last = on_network[scheme.name][-1]
         tell(f"  {scheme.name}: {last.n_evaluations:.0f} coalitions, error {100 * last.error:.1f} %")
     wall_s = time.perf_counter() - begin
     case.save()
-    stand_in = TreeGame(*case.known())
+    stand_in = TreeGame(*case.known(), closeness=case.game.record.closeness)
     tell(f"  stand-in explains {100 * stand_in.explained:.2f} % of the variance")
     on_stand_in = {scheme.name: _on_stand_in(scheme, case, stand_in, settings) for scheme in SCHEMES}
     return Measured(
@@ -142,9 +146,9 @@ def cost_of(points: Sequence[Point], target: float) -> tuple[float, float]:
 
 
 def _reference(case: OpenedCase, settings: Settings) -> Reference:
-    game = case.live()
-    (ours,) = gp_shap(game, budget=settings.reference, tolerance=0.0, seed=0, interim=False)
-    (other,) = leverage_shap(game, budget=settings.reference, tolerance=0.0, seed=0, interim=False)
+    game, budget = case.live(), max(settings.reference, _n_known(case))
+    (ours,) = gp_shap(game, budget=budget, tolerance=0.0, seed=0, interim=False)
+    (other,) = leverage_shap(game, budget=budget, tolerance=0.0, seed=0, interim=False)
     case.save()
     values, spread = ours.values[:, 0], float(np.ptp(ours.values))
 
@@ -158,6 +162,13 @@ def _reference(case: OpenedCase, settings: Settings) -> Reference:
         size(other.values[:, 0] - values),
         size(other.standard_errors),
     )
+
+
+def _n_known(case: OpenedCase) -> int:
+    """How many coalitions of the reference's design the network has answered before, without a gap."""
+    pairs = LeverageDesign.draw(case.n_players, MOST_OF_REFERENCE // 2, seed=0).pairs
+    is_known = case.game.record.table.is_known(with_complements(pairs))
+    return 2 + int(np.argmin(is_known)) // 2 * 2
 
 
 def _on_network(scheme: Scheme, case: OpenedCase, reference: Reference, settings: Settings) -> list[Point]:

@@ -70,7 +70,11 @@ class OpenedCase:
     def live(self) -> RegionGame:
         """The game, with the network behind it."""
         return RegionGame(
-            self.game.record.table, [self.score], tallier=self.game.tallier, on_block=self._save_now_and_then
+            self.game.record.table,
+            [self.score],
+            tallier=self.game.tallier,
+            closeness=self.game.record.closeness,
+            on_block=self._save_now_and_then,
         )
 
     def known(self) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:

@@ -86,6 +86,7 @@ class _Listened:
 
     def __init__(self, game: ValueFunction) -> None:
         self.n_players = game.n_players
+        self.closeness = getattr(game, "closeness", None)
         self._game = game
         self.asked: list[NDArray[np.bool_]] = []
 

@@ -16,15 +16,20 @@ class TreeGame:
     Args:
         coalitions: (n, n_players), asked.
         worth: (n,), answered.
+        closeness: (n_players,), as of the game that it stands in for.
 
     Attributes:
         n_players: Of the game.
+        closeness: As given.
         shapley_values: (n_players,), exact.
         explained: Share of the worth's variance that trees foretell of coalitions that they have not seen (5 folds).
     """
 
-    def __init__(self, coalitions: NDArray[np.bool_], worth: NDArray[np.float64]) -> None:
+    def __init__(
+        self, coalitions: NDArray[np.bool_], worth: NDArray[np.float64], *, closeness: NDArray[np.float64] | None = None
+    ) -> None:
         self.n_players = coalitions.shape[1]
+        self.closeness = closeness
         self._trees = GradientBoostingRegressor(
             n_estimators=N_TREES, max_depth=DEPTH, learning_rate=RATE, subsample=SHARE, random_state=0
         )
