@@ -61,8 +61,8 @@ def every_answer(
 ) -> list[Attribution]:
     """The estimate as an attribution, and one for each other question, by the same estimator from the same coalitions.
 
-    The others are what asking each alone gives, to rounding; of `gp_shap`, which learns them together, within their
-    standard errors.
+    The others are what asking each alone gives, to rounding; of `adjusted_shap`, which learns them together, within
+    their standard errors.
 
     Args:
         estimator: That made the estimate.

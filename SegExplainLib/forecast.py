@@ -112,7 +112,7 @@ def fewest_evaluations(request: ExplainRequest, n_units: int) -> int:
         return request.budget
     if request.method == "permutation":
         needed = 2 + 2 * (MIN_DEGREES_OF_FREEDOM + 1) * (n_units - 1)
-    elif request.method == "gp-shap":  # no pair is spent on a regression: the first look may be the last
+    elif request.method == "adjusted-shap":  # no pair is spent on a regression: the first look may be the last
         needed = SMALLEST_BUDGET[request.method](n_units)
     else:
         needed = SMALLEST_BUDGET[request.method](n_units) + 2 * MIN_DEGREES_OF_FREEDOM

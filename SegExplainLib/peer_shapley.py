@@ -137,7 +137,7 @@ def _require(module: str) -> None:
     except ImportError as error:
         raise MissingPackages(
             f"The method {package} needs the package {package}, which cannot be imported ({error}).",
-            f"Install it (pip install {package}), or use --method gp-shap.",
+            f"Install it (pip install {package}), or use --method adjusted-shap.",
             packages=(package,),
         ) from error
 

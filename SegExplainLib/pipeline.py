@@ -30,8 +30,8 @@ from SegExplainLib.question import (
 from SegExplainLib.record_file import fingerprints_of
 from SegExplainLib.results_folder import kept_in, refuse_finished, refuse_other_method, write_results
 from SegExplainLib.roi import parse_roi
+from SegExplainLib.shapley.adjusted_shap import adjusted_shap, fewest_pairs
 from SegExplainLib.shapley.exact import MOST_PLAYERS, exact_shapley
-from SegExplainLib.shapley.gp_shap import fewest_pairs, gp_shap
 from SegExplainLib.shapley.kernel_regression import kernel_shap
 from SegExplainLib.shapley.leverage import leverage_shap
 from SegExplainLib.shapley.permutation import permutation_shapley
@@ -40,7 +40,7 @@ from SegExplainLib.volume_io import LABEL_SUFFIXES, read_ct
 from SegExplainLib.warm import WarmState
 
 ESTIMATORS: dict[str, Estimator] = {
-    "gp-shap": gp_shap,
+    "adjusted-shap": adjusted_shap,
     "kernel-shap": kernel_shap,
     "leverage-shap": leverage_shap,
     "exact": exact_shapley,
@@ -51,7 +51,7 @@ ESTIMATORS: dict[str, Estimator] = {
 MANY_UNITS = 400
 FEW_COALITIONS = 256
 SMALLEST_BUDGET: dict[str, Callable[[int], int]] = {
-    "gp-shap": lambda n: 2 + 2 * fewest_pairs(n),
+    "adjusted-shap": lambda n: 2 + 2 * fewest_pairs(n),
     "kernel-shap": lambda n: 2 * n + 4,
     "leverage-shap": lambda n: 2 * n + 4,
     "permutation": lambda n: 4 * n - 2,
@@ -369,7 +369,7 @@ def with_budget(request: ExplainRequest, n_players: int) -> ExplainRequest:
     if request.method == "exact" and n_players > MOST_PLAYERS:
         raise InvalidRequest(
             f"The exact method serves up to {MOST_PLAYERS} units; here are {n_players}.",
-            "Use --method gp-shap, or fewer units (--units organs, a larger --unit-mm).",
+            "Use --method adjusted-shap, or fewer units (--units organs, a larger --unit-mm).",
         )
     smallest = min(every, SMALLEST_BUDGET[request.method](n_players))
     if not request.budget:

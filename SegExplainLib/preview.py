@@ -130,4 +130,4 @@ def _with_likely_budget(request: ExplainRequest, n_units: int, progress: Progres
         if is_exact:
             raise
         progress.warn(f"If the number of units is as guessed, the explanation will be refused: {error}")
-        return with_budget(replace(request, budget=0, method="gp-shap"), n_units)
+        return with_budget(replace(request, budget=0, method="adjusted-shap"), n_units)

@@ -25,7 +25,7 @@ NEVER_TRIED = ("counterfactual",)
 """Removals that are another search for each, too long for a comparison."""
 UNREAD = ("ct", "model", "roi", "units", "unit_mm", "organs", "reference", "device", "batch", "trust_model")
 """Fields of a request that say where things lie or how fast they go; what they hold is in a record's fingerprints."""
-ENUMERATING = ("gp-shap", "kernel-shap", "leverage-shap")
+ENUMERATING = ("adjusted-shap", "kernel-shap", "leverage-shap")
 """Sampling methods that draw nothing once their budget pays for every coalition."""
 
 
@@ -179,7 +179,7 @@ def _served(result: FinishedResult, budget: int) -> tuple[ExplainRequest, str]:
         return replace(request, budget=gradient_budget(replace(request, budget=budget or n_used))), ""
     every, stands_in = 2**n_units, ""
     if request.method == "exact" and every > max(FEW_COALITIONS, budget):
-        request = replace(request, method="gp-shap")
+        request = replace(request, method="adjusted-shap")
         stands_in = (
             f"It stands in for exact Shapley values, which it estimates: these would take {every} coalitions each time."
         )

@@ -24,7 +24,7 @@ from benchmarks.planted.rank import standing
 from SegExplainLib.contract import GRADIENT_METHODS, PATH_METHODS
 
 REMOVALS = ("local-mean", "air", "mean", "blur")
-SHAPLEY_METHODS = ("gp-shap", "kernel-shap", "leverage-shap", "permutation")
+SHAPLEY_METHODS = ("adjusted-shap", "kernel-shap", "leverage-shap", "permutation")
 EXACT_ORGANS = ("liver", "spleen", "spine")
 """Beside inserts and rest of body: few enough for every coalition."""
 HYBRID_MM = 90.0
@@ -42,7 +42,7 @@ LATE_CAM, LATE_LAYER = "seg-grad-cam, late layer", "both"
 """Seg-Grad-CAM looks at the coarsest features by itself, where metal still has a place; here at those of the label."""
 NONE = "–"
 HYBRID = (
-    *((method, removal) for method in ("gp-shap", "kernel-shap") for removal in ("local-mean", "air")),
+    *((method, removal) for method in ("adjusted-shap", "kernel-shap") for removal in ("local-mean", "air")),
     *((method, removal) for method in ("integrated-gradients", "xrai") for removal in ("local-mean", "air")),
     *((method, NONE) for method in (*GRADIENT_METHODS, LATE_CAM) if method not in PATH_METHODS),
 )

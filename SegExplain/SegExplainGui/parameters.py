@@ -37,7 +37,7 @@ class UnitKind(Enum):
 class Method(Enum):
     """``ExplainRequest.method``, Shapley methods first. A scene keeps the member's name: never rename one."""
 
-    GP_SHAP = "gp-shap"
+    ADJUSTED_SHAP = "adjusted-shap"
     KERNEL_SHAP = "kernel-shap"
     LEVERAGE_SHAP = "leverage-shap"
     EXACT = "exact"
@@ -58,7 +58,7 @@ class Method(Enum):
     def label(self) -> str:
         """For people."""
         return {
-            Method.GP_SHAP: _("GP-SHAP, learns as it goes"),
+            Method.ADJUSTED_SHAP: _("Adjusted SHAP, learns as it asks"),
             Method.KERNEL_SHAP: _("KernelSHAP, paired samples"),
             Method.LEVERAGE_SHAP: _("Leverage SHAP"),
             Method.EXACT: _("Exact, few units only"),
@@ -194,7 +194,7 @@ class Parameters:
     units: UnitKind = UnitKind.ORGANS
     organs: vtkMRMLSegmentationNode
     unit_mm: Annotated[float, WithinRange(5, 200)] = 30.0
-    method: Method = Method.GP_SHAP
+    method: Method = Method.ADJUSTED_SHAP
     value: Quantity = Quantity.SOFT_DICE
     removal: Removal = Removal.LOCAL_MEAN
     budget: Annotated[int, WithinRange(0, 1_000_000)] = 0

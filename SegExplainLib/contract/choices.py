@@ -18,8 +18,8 @@ VALUES = (
 )
 DIFFERENTIABLE_VALUES = ("mean-logit", "soft-dice", "soft-volume")
 """Values that move smoothly with the network's output, so that they have a gradient."""
-SHAPLEY_METHODS = ("gp-shap", "kernel-shap", "leverage-shap", "exact", "permutation", "shap", "captum")
-SAMPLING_METHODS = ("gp-shap", "kernel-shap", "leverage-shap", "permutation")
+SHAPLEY_METHODS = ("adjusted-shap", "kernel-shap", "leverage-shap", "exact", "permutation", "shap", "captum")
+SAMPLING_METHODS = ("adjusted-shap", "kernel-shap", "leverage-shap", "permutation")
 """Shapley methods that know their own error while they sample, and so when to stop."""
 STOPS = ("values", "ranking")
 """What a sampling run has to settle before it may end."""

@@ -83,7 +83,7 @@ class ExplainRequest:
     removal: str = "local-mean"
     reference_cts: tuple[str, ...] = ()
     value: str = "soft-dice"
-    method: str = "gp-shap"
+    method: str = "adjusted-shap"
     budget: int = 0
     tolerance: float = 0.05
     stop_at: str = "values"

@@ -16,7 +16,7 @@ from SegExplainLib.model.segmenter import TilePass
 Slices = tuple[slice, slice, slice]
 
 DIFFERENTIABLE_HINT = (
-    "Gradient methods need the network as trained, in floating point. Use --method gp-shap, which needs none."
+    "Gradient methods need the network as trained, in floating point. Use --method adjusted-shap, which needs none."
 )
 MEMORY_HINT = "Close other programs that use the memory, or run with --device cpu."
 

@@ -132,8 +132,8 @@ class TileRunner:
     def _timed_logits(self, tiles: torch.Tensor) -> tuple[torch.Tensor, float]:
         begin = time.perf_counter()
         logits = self._segmenter.tile_logits(tiles)
-        # The extremes carry any NaN, and take a thirtieth of the time of looking at every logit by itself. This check
-        # waits for the device, so that the time taken is true.
+        # The extremes carry any NaN, and on a CPU take a thirtieth of the time of looking at every logit by itself. The
+        # check waits for the device, so that the time taken is true.
         if not bool(torch.isfinite(torch.stack(torch.aminmax(logits))).all()):
             raise UnusableModel(
                 "The network gave a value that is not finite (NaN or infinite).",

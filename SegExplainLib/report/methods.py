@@ -61,8 +61,8 @@ class MethodWords:
 
 
 METHOD_WORDS = {
-    "gp-shap": MethodWords(
-        "GP-SHAP",
+    "adjusted-shap": MethodWords(
+        "Adjusted SHAP",
         "Shapley values of a Gaussian process that learns from the samples, corrected by how far it is off",
         _SHAPLEY_MEANING,
     ),

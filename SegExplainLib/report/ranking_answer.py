@@ -1,5 +1,7 @@
 """The sentences about a run that was to settle which units matter most, and in which direction."""
 
+import numpy as np
+
 from SegExplainLib.attribution import Attribution
 from SegExplainLib.report.findings import Findings
 from SegExplainLib.report.phrases import unit_name
@@ -31,6 +33,8 @@ def ranking_sentences(attribution: Attribution, findings: Findings) -> list[str]
 
 
 def _settled(ranking: Ranking, attribution: Attribution, findings: Findings) -> list[str]:
+    if not np.any(attribution.player_values):
+        return ["No unit moves the explained number: all importances are 0, and no unit is the most important."]
     n = len(ranking.players)
     named = [
         f"{unit_name(attribution, player)} ({SIGN_WORDS[sign]})"

@@ -18,7 +18,7 @@ Read in this order:
     kernel_regression          kernel_shap: sizes by the Shapley kernel, with replacement
     leverage                   leverage_shap: sizes uniform, without replacement
     gaussian_process           a process that learns the odd part of a game; its Shapley values in closed form
-    gp_shap                    gp_shap: what the process says, corrected by sampling; leverage_shap's coalitions
+    adjusted_shap              adjusted_shap: what the process says, corrected by sampling; leverage_shap's pairs
     permutation                permutation_shapley: random orders and their reverses
     student_t                  the quantile behind confidence intervals from few samples
 

@@ -14,8 +14,8 @@ a product, a sum or a point, and has its Shapley values in closed form. So those
 
 References:
     Rasmussen & Williams (2006), Gaussian processes for machine learning (sections 2.2, 5.1: relevance determination,
-    5.4.1: the marginal likelihood); Owen (1972), Multilinear extensions of games (the integral). The odd covariance and
-    its Shapley values are ours.
+    5.4.1: the marginal likelihood); Owen (1972), Multilinear extensions of games (the integral); Mohammadi et al.
+    (2025), PKeX-Shapley (exact Shapley values of product kernels, by another route). The odd covariance is ours.
 """
 
 import math

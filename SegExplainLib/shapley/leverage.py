@@ -122,7 +122,7 @@ def _rounds(n_players: int, seed: int) -> Iterator[NDArray[np.bool_]]:
     while remaining:
         n_rounds += 1
         for size in rng.permutation(list(remaining)):
-            if 2 * size == n_players and n_rounds % 2 and len(remaining) > 1:
+            if 2 * size == n_players and n_rounds % 2 == 0 and len(remaining) > 1:
                 continue
             pair = next(remaining[size], None)
             if pair is None:

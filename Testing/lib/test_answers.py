@@ -85,13 +85,13 @@ def test_each_answer_is_what_the_same_run_gives_when_asked_for_it_alone(tmp_path
 
 
 def test_answers_of_a_method_that_learns_are_within_their_errors_what_it_gives_when_asked_for_one_alone(tmp_path):
-    record, request = a_played_game(seed=3), a_request(method="gp-shap", budget=100)
+    record, request = a_played_game(seed=3), a_request(method="adjusted-shap", budget=100)
     estimate, found = played(request, record, tmp_path)
     np.testing.assert_array_equal(found[0].player_values, estimate.values[:, 0])
     apart = []
     for question, answer in zip(every_question(request, record), found, strict=True):
         game = RegionGame(record.table, [(record.channel_of(question[0]), question[1])])
-        (alone,) = ESTIMATORS["gp-shap"](game, budget=100, tolerance=0.0, seed=request.seed, interim=False)
+        (alone,) = ESTIMATORS["adjusted-shap"](game, budget=100, tolerance=0.0, seed=request.seed, interim=False)
         error = np.hypot(answer.standard_errors, alone.standard_errors[:, 0])
         apart.append(np.abs(answer.player_values - alone.values[:, 0]) / (error + 1e-9 * abs(answer.full_value)))
         assert (answer.empty_value, answer.full_value) == (alone.empty_value[0], alone.full_value[0])
@@ -127,7 +127,7 @@ def test_each_answer_is_the_textbooks_where_all_coalitions_are_known(tmp_path):
         assert not answer.standard_errors.any()
 
 
-@pytest.mark.parametrize("method", ["gp-shap", "kernel-shap", "leverage-shap", "permutation", "shap"])
+@pytest.mark.parametrize("method", ["adjusted-shap", "kernel-shap", "leverage-shap", "permutation", "shap"])
 def test_the_units_of_every_answer_add_up_to_full_minus_empty(tmp_path, method):
     _, found = played(a_request(method=method), a_played_game(), tmp_path)
     for answer in found:
@@ -147,7 +147,7 @@ def test_a_run_that_stopped_early_answers_from_the_coalitions_up_to_there(tmp_pa
     np.testing.assert_allclose(answer.standard_errors, alone.standard_errors, rtol=1e-9)
 
 
-@pytest.mark.parametrize("method", ["gp-shap", "kernel-shap", "leverage-shap", "permutation"])
+@pytest.mark.parametrize("method", ["adjusted-shap", "kernel-shap", "leverage-shap", "permutation"])
 def test_a_run_that_stopped_as_early_as_can_be_answers_everything_all_the_same(tmp_path, method):
     request = a_request(method=method, budget=900, value="soft-volume")
     estimate, found = played(request, a_played_game(12, seed=1), tmp_path, tolerance=0.9)
@@ -159,7 +159,7 @@ def test_a_replay_to_its_end_looks_at_the_game_once(tmp_path):
     looks = []
 
     def noted(game, **options):
-        for estimate in ESTIMATORS["gp-shap"](game, **options):
+        for estimate in ESTIMATORS["adjusted-shap"](game, **options):
             looks.append(estimate.n_evaluations)
             yield estimate
 

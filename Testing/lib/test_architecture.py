@@ -108,7 +108,7 @@ def test_the_estimators_know_numpy_scipy_and_each_other_only(path):
     foreign = {
         root
         for root in roots
-        if root not in ("numpy", "scipy")
+        if root not in ("numpy", "scipy", "threadpoolctl")
         and root not in sys.stdlib_module_names
         and not root.startswith("SegExplainLib.shapley")
     }

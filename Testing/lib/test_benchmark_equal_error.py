@@ -38,7 +38,7 @@ def the_table(the_command):
 
 def test_every_scheme_has_a_cost_and_a_run(the_table, the_command):
     for scheme in SCHEMES:
-        assert the_table.count(f"| {scheme.name} |") >= 2
+        assert f"| {scheme.name} |" in the_table
     assert (the_command[0] / "equal_error.png").stat().st_size > 10_000
 
 
@@ -69,22 +69,28 @@ def test_trees_fitted_to_every_coalition_are_the_game():
     assert 0.5 < trees.explained < 1.0
 
 
+def spent(*args) -> tuple[float, float]:
+    cost = cost_of(*args)
+    return cost.n_evaluations, cost.n_tiles
+
+
 def points(*errors: float) -> list[Point]:
     return [Point(100.0 * 2**place, 1000.0 * 2**place, error, float("nan")) for place, error in enumerate(errors)]
 
 
 def test_costs_lie_between_points_on_a_line_of_logarithms():
-    assert_allclose(cost_of(points(0.2, 0.05, 0.0125), 0.1), (100 * 2**0.5, 1000 * 2**0.5))
+    assert_allclose(spent(points(0.2, 0.05, 0.0125), 0.1), (100 * 2**0.5, 1000 * 2**0.5))
 
 
 def test_a_cost_is_that_after_which_the_error_stays_below():
-    n_evaluations, _ = cost_of(points(0.2, 0.04, 0.08, 0.01), 0.05)
+    n_evaluations, _ = spent(points(0.2, 0.04, 0.08, 0.01), 0.05)
     assert 400 < n_evaluations < 800
 
 
 def test_beyond_the_last_point_errors_fall_as_one_over_the_square_root():
-    assert_allclose(cost_of(points(0.4, 0.2), 0.05), (200 * 16, 2000 * 16))
+    assert_allclose(spent(points(0.4, 0.2), 0.05), (200 * 16, 2000 * 16))
+    assert not cost_of(points(0.4, 0.2), 0.05).is_measured
 
 
 def test_a_first_point_that_is_good_enough_is_the_cost():
-    assert cost_of(points(0.02, 0.01), 0.05) == (100.0, 1000.0)
+    assert spent(points(0.02, 0.01), 0.05) == (100.0, 1000.0)

@@ -70,7 +70,7 @@ def test_voxels_are_removed_by_their_sign_and_by_their_size(the_rows):
         order: {row["method"]: row["value"] for row in the_rows if row["order"] == f"voxels, {order}"}
         for order in ("original", "absolute")
     }
-    assert set(fidelity["original"]) == {"gp-shap", *OURS[5:], "random"} == set(fidelity["absolute"])
+    assert set(fidelity["original"]) == {"adjusted-shap", *OURS[5:], "random"} == set(fidelity["absolute"])
     assert fidelity["original"]["saliency"] == fidelity["absolute"]["saliency"]  # is never negative
     assert fidelity["original"]["input-x-gradient"] != fidelity["absolute"]["input-x-gradient"]
 
@@ -83,7 +83,7 @@ def test_exact_shapley_values_of_a_full_game_beat_most_random_orders(the_rows):
 def test_estimators_of_one_thing_agree_where_the_game_is_small(the_rows):
     which = {"units": "organs", "removal": "air", "order": "order by value", "metric": "aopc-units-relative"}
     ((exact, _),) = numbers_of(the_rows, method="exact", **which)
-    for method in ("gp-shap", "kernel-shap", "leverage-shap"):
+    for method in ("adjusted-shap", "kernel-shap", "leverage-shap"):
         ((sampled, _),) = numbers_of(the_rows, method=method, **which)
         assert sampled == pytest.approx(exact, abs=0.05)
 

@@ -24,7 +24,7 @@ def two_answers(a_question, the_answer, tmp_path_factory):
 
 def test_two_methods_stand_beside_each_other_unit_by_unit(two_answers, tmp_path):
     comparison = compared(two_answers)
-    assert comparison.columns == ("gp-shap", "seg-grad-cam")
+    assert comparison.columns == ("adjusted-shap", "seg-grad-cam")
     assert comparison.value_units == ("ml", "relative")
     for column, folder in enumerate(two_answers):
         with (folder / "players.csv").open(encoding="utf-8") as file:
@@ -33,8 +33,8 @@ def test_two_methods_stand_beside_each_other_unit_by_unit(two_answers, tmp_path)
     write_comparison(tmp_path / "table.csv", comparison)
     with (tmp_path / "table.csv").open(encoding="utf-8") as file:
         table = list(csv.DictReader(file))
-    best = next(row for row in table if row["gp-shap rank"] == "1")
-    assert abs(float(best["gp-shap value"])) == np.abs(comparison.values[:, 0]).max()
+    best = next(row for row in table if row["adjusted-shap rank"] == "1")
+    assert abs(float(best["adjusted-shap value"])) == np.abs(comparison.values[:, 0]).max()
     assert sum(abs(float(row["seg-grad-cam share"])) for row in table) == pytest.approx(1.0)
 
 
@@ -50,7 +50,7 @@ def test_rank_correlation_is_pearsons_of_the_ranks():
 
 
 def test_the_same_method_twice_is_told_apart_by_its_folder(two_answers):
-    assert compared([two_answers[0], two_answers[0].parent / "results"]).columns[0].startswith("gp-shap")
+    assert compared([two_answers[0], two_answers[0].parent / "results"]).columns[0].startswith("adjusted-shap")
 
 
 def test_answers_to_different_questions_are_refused(two_answers, a_question, the_answer, tmp_path):
@@ -68,7 +68,7 @@ def test_answers_to_different_questions_are_refused(two_answers, a_question, the
 def test_answers_by_another_model_are_refused_and_another_number_is_named(the_answer, tmp_path):
     revalue(the_answer[0], tmp_path / "dice", target="kidney_right", value="dice")
     columns = compared([the_answer[0], tmp_path / "dice"]).columns
-    assert columns == ("gp-shap soft-volume", "gp-shap dice")
+    assert columns == ("adjusted-shap soft-volume", "adjusted-shap dice")
     shutil.copytree(the_answer[0], tmp_path / "other")
     record = GameRecord.load(tmp_path / "other" / "coalitions.npz")
     record.fingerprints["the model"] = "another"

@@ -119,7 +119,7 @@ def test_exact_shapley_values_of_a_driver_are_all_its_own(asker, removal):
     assert found == pytest.approx({name: float(n if name == "rod" else 0) for name in found}, abs=1e-9)
 
 
-@pytest.mark.parametrize("method", ["gp-shap", "kernel-shap", "leverage-shap", "permutation"])
+@pytest.mark.parametrize("method", ["adjusted-shap", "kernel-shap", "leverage-shap", "permutation"])
 @pytest.mark.parametrize("truth", TRUTHS)
 @pytest.mark.parametrize("seed", SEEDS)
 def test_sampled_shapley_values_find_the_cause(asker, method, truth, seed):

@@ -7,10 +7,10 @@ from numpy.testing import assert_allclose
 from oracles_shapley import shapley_over_all_subsets
 from scipy.optimize import approx_fprime
 
+from SegExplainLib.shapley.adjusted_shap import N_FOLDS, AdjustedDesign, _folds, adjusted_shap, fewest_pairs
 from SegExplainLib.shapley.coalitions import every_coalition
 from SegExplainLib.shapley.exact import exact_shapley
 from SegExplainLib.shapley.gaussian_process import Belief, Interpolant, OddCovariance, _loss_and_slope
-from SegExplainLib.shapley.gp_shap import AdjustedDesign, gp_shap
 from SegExplainLib.shapley.leverage import LeverageDesign, leverage_shap
 
 
@@ -96,7 +96,7 @@ def test_games_of_any_scale_are_learned_and_a_flat_one_stays_flat(answers):
 
 
 def run(game: CountingGame, *, budget: int, seed: int):
-    *_, last = gp_shap(game, budget=budget, tolerance=0.0, seed=seed, interim=False)
+    *_, last = adjusted_shap(game, budget=budget, tolerance=0.0, seed=seed, interim=False)
     return last
 
 
@@ -132,7 +132,7 @@ def test_a_game_of_four_among_forty_needs_a_twentieth_of_the_evaluations():
         runs = [list(estimator(game, budget=budget, tolerance=0.0, seed=seed, interim=False))[-1] for seed in range(6)]
         return float(np.mean([np.mean((one.values - game.shapley_values) ** 2) for one in runs]))
 
-    assert error(gp_shap, 200) < error(leverage_shap, 4000)
+    assert error(adjusted_shap, 200) < error(leverage_shap, 4000)
 
 
 def glove_game() -> CountingGame:
@@ -205,3 +205,32 @@ def test_a_wrong_belief_costs_precision_and_not_honesty(mean_square_by_closeness
     assert np.mean([(low <= truth) & (truth <= high) for low, high in intervals]) >= 0.90
     values = np.array([one.values for one in runs["wrong"]])
     assert (np.abs(values.mean(axis=0) - truth) <= 4.5 * values.std(axis=0) / np.sqrt(len(values))).all()
+
+
+def test_games_that_never_move_leave_the_covariances_to_those_that_do():
+    game = TableGame.random(9, 2, seed=4)
+    design = AdjustedDesign.draw(9, 60, seed=0)
+    odd = (game.worth(design.pairs) - game.worth(~design.pairs)) / 2
+    total = game.table[-1] - game.table[0]
+    still = np.zeros((60, 7))
+    padded = design.solve(
+        np.column_stack([odd[:, :1], still, odd[:, 1:]]), np.concatenate([total[:1], still[0], total[1:]])
+    )
+    alone = design.solve(odd, total)
+    assert_allclose(padded.values[:, [0, -1]], alone.values, rtol=1e-9)
+    assert not padded.values[:, 1:-1].any()
+
+
+@pytest.mark.parametrize("n_players", [20, 32, 40, 41, 100])
+def test_the_first_estimate_has_every_size(n_players):
+    for seed in range(20):
+        pairs = AdjustedDesign.draw(n_players, fewest_pairs(n_players), seed=seed).pairs
+        assert set(pairs.sum(axis=1)) == set(range(1, n_players // 2 + 1))
+
+
+def test_the_pairs_of_a_size_are_spread_over_the_folds():
+    pairs = AdjustedDesign.draw(20, 160, seed=0).pairs
+    fold, sizes = _folds(pairs), pairs.sum(axis=1)
+    for size in range(2, 10):
+        counts = np.bincount(fold[sizes == size], minlength=N_FOLDS)
+        assert np.ptp(counts) <= 1

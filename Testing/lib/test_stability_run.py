@@ -435,7 +435,7 @@ def test_with_many_units_sampling_stands_in_for_all_coalitions_unless_the_budget
     assert many.n_players > 8
     crowded = replace(result, record=replace(result.record, partition=many))
     plan = planned_reruns(crowded, question, kinds=KINDS)
-    assert plan.anchor.request.method == "gp-shap"
+    assert plan.anchor.request.method == "adjusted-shap"
     assert plan.anchor.request.budget <= 4 * many.n_players + 64
     assert "stands in for exact" in plan.words
     assert "seeds" not in plan.why_undefined

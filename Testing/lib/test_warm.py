@@ -271,7 +271,7 @@ def test_a_preview_does_not_predict_but_guesses(a_question, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "method", ["gp-shap", "kernel-shap", "leverage-shap", "permutation", "exact", "shap", "captum"]
+    "method", ["adjusted-shap", "kernel-shap", "leverage-shap", "permutation", "exact", "shap", "captum"]
 )
 def test_every_method_can_be_previewed(a_question, method):
     request = replace(a_question, method=method, budget=0, tolerance=0.05)
@@ -280,7 +280,7 @@ def test_every_method_can_be_previewed(a_question, method):
     assert told["budget"] >= told["n_units"]
 
 
-@pytest.mark.parametrize("method", ["gp-shap", "kernel-shap", "leverage-shap", "permutation"])
+@pytest.mark.parametrize("method", ["adjusted-shap", "kernel-shap", "leverage-shap", "permutation"])
 def test_no_run_ends_before_the_fewest_evaluations_that_a_preview_tells(a_question, method):
     game = AdditiveGame(np.eye(12)[0])
     request = replace(a_question, method=method, budget=1000, tolerance=0.5)

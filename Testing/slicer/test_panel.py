@@ -253,7 +253,7 @@ def test_a_choice_of_another_version_falls_back_to_the_default(a_panel):
     node.SetParameter("method", "OWEN")
     node.SetParameter("units", "HYBRID")
     found = parameters_of(node)
-    assert (found.method, found.units) == (Method.GP_SHAP, UnitKind.HYBRID)
+    assert (found.method, found.units) == (Method.ADJUSTED_SHAP, UnitKind.HYBRID)
 
 
 def test_what_is_said_in_the_panel_can_be_translated(a_panel):
@@ -1002,7 +1002,7 @@ def test_parameters_are_at_their_defaults_after_the_scene_was_closed(a_panel):
     parameters = parameters_of(scene.AddNode(node))
     parameters.ct, parameters.method = a_panel.ct, Method.EXACT
     scene.Clear(0)
-    assert (parameters.ct, parameters.method) == (None, Method.GP_SHAP)
+    assert (parameters.ct, parameters.method) == (None, Method.ADJUSTED_SHAP)
 
 
 def test_a_closed_scene_is_survived_and_the_next_one_starts_afresh(a_ready_panel):

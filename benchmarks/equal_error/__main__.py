@@ -1,7 +1,7 @@
 """How many network tiles each scheme takes for the same error, on one CT, in one run.
 
     python -m benchmarks.equal_error CT --model PATH --target CLASS --roi SPEC [SPEC ...] --organs PATH --out FOLDER
-        [--units organs fcc:75] [--reference 300] [--budget 130] [--peer-budget 256 0] [--seeds 2]
+        [--units organs fcc:75] [--reference 300] [--budget 130] [--peer-budget 256 0] [--seeds 1]
 
 Every region and kind of units is one game. Its reference comes from ``--reference`` coalitions, or all that are known
 of its design. Each scheme then runs on the real network: ours to ``--budget`` coalitions for each of ``--seeds`` seeds,
@@ -44,7 +44,7 @@ def arguments(given: Sequence[str] | None) -> argparse.Namespace:
         default=[256],
         help="coalitions of each run of shap and captum, one number or one for each region; 0 for none",
     )
-    parser.add_argument("--seeds", type=int, default=2, help="runs of ours on the network")
+    parser.add_argument("--seeds", type=int, default=1, help="runs of ours on the network")
     parser.add_argument("--stand-in-seeds", type=int, default=4, help="runs of each scheme on the stand-in")
     parser.add_argument("--stand-in-budget", type=int, default=4096, help="largest of them")
     return parser.parse_args(given)

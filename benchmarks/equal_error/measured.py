@@ -9,19 +9,16 @@ import numpy as np
 from benchmarks.equal_error.opened import OpenedCase
 from benchmarks.equal_error.schemes import OURS, SCHEMES, Point, Scheme, run
 from benchmarks.equal_error.stand_in import TreeGame
+from SegExplainLib.shapley.adjusted_shap import adjusted_shap
 from SegExplainLib.shapley.coalitions import with_complements
-from SegExplainLib.shapley.gp_shap import gp_shap
 from SegExplainLib.shapley.leverage import LeverageDesign, leverage_shap
 
 TARGETS = (0.05, 0.01)
 
-FEWEST = 256
-"""Coalitions of the smallest runs on the stand-in of schemes that give one estimate."""
-
 MOST_OF_REFERENCE = 4000
 """Coalitions that it is made from at most."""
 
-SAME_DRAWS = ("leverage-shap", "gp-shap")
+SAME_DRAWS = ("leverage-shap", "adjusted-shap")
 """Methods that ask for the same coalitions, so that the second costs nothing."""
 
 
@@ -57,6 +54,21 @@ class Reference:
 
 
 @dataclass(frozen=True)
+class Cost:
+    """To an error.
+
+    Attributes:
+        n_evaluations: Different coalitions.
+        n_tiles: Network tiles.
+        is_measured: Else extrapolated beyond the largest run.
+    """
+
+    n_evaluations: float
+    n_tiles: float
+    is_measured: bool
+
+
+@dataclass(frozen=True)
 class Measured:
     """All of a case.
 
@@ -80,13 +92,13 @@ class Measured:
     live_tiles: int
     tile_s: float
 
-    def cost(self, scheme: str, target: float) -> tuple[float, float, bool]:
-        """Evaluations and tiles to an error; whether they were measured on the network (else on the stand-in)."""
-        is_ours = scheme == OURS
-        points = (self.on_network if is_ours else self.on_stand_in)[scheme]
-        if is_ours and points[-1].error > target:
-            points, is_ours = self.on_stand_in[scheme], False
-        return (*cost_of(points, target), is_ours)
+    def cost(self, scheme: str, target: float) -> Cost:
+        """What a scheme takes to an error, on the stand-in."""
+        return cost_of(self.on_stand_in[scheme], target)
+
+    def cost_on_network(self, target: float) -> Cost:
+        """What ours takes to an error, on the network."""
+        return cost_of(self.on_network[OURS], target)
 
 
 def measured(case: OpenedCase, settings: Settings, *, tell: Callable[[str], None]) -> Measured:
@@ -121,33 +133,34 @@ def measured(case: OpenedCase, settings: Settings, *, tell: Callable[[str], None
     )
 
 
-def cost_of(points: Sequence[Point], target: float) -> tuple[float, float]:
-    """Evaluations and tiles after which the error stays at or below ``target``.
+def cost_of(points: Sequence[Point], target: float) -> Cost:
+    """After what the error stays at or below ``target``.
 
-    Between two points both fall along a straight line of logarithms; beyond the last one errors fall as one over the
+    Between two points all fall along a straight line of logarithms; beyond the last one errors fall as one over the
     square root of the evaluations, and each takes as many tiles as those before.
     """
     last = points[-1]
     if last.error > target:
         factor = (last.error / target) ** 2
-        return last.n_evaluations * factor, last.n_tiles * factor
+        return Cost(last.n_evaluations * factor, last.n_tiles * factor, is_measured=False)
     number = len(points) - 1
     while number and points[number - 1].error <= target:
         number -= 1
     if not number:
-        return points[0].n_evaluations, points[0].n_tiles
+        return Cost(points[0].n_evaluations, points[0].n_tiles, is_measured=True)
     before, after = points[number - 1], points[number]
     way = np.log(before.error / target) / np.log(before.error / after.error)
 
     def between(one: float, other: float) -> float:
         return float(np.exp(np.log(one) * (1 - way) + np.log(other) * way))
 
-    return between(before.n_evaluations, after.n_evaluations), between(before.n_tiles, after.n_tiles)
+    evaluations, tiles = between(before.n_evaluations, after.n_evaluations), between(before.n_tiles, after.n_tiles)
+    return Cost(evaluations, tiles, is_measured=True)
 
 
 def _reference(case: OpenedCase, settings: Settings) -> Reference:
     game, budget = case.live(), max(settings.reference, _n_known(case))
-    (ours,) = gp_shap(game, budget=budget, tolerance=0.0, seed=0, interim=False)
+    (ours,) = adjusted_shap(game, budget=budget, tolerance=0.0, seed=0, interim=False)
     (other,) = leverage_shap(game, budget=budget, tolerance=0.0, seed=0, interim=False)
     case.save()
     values, spread = ours.values[:, 0], float(np.ptp(ours.values))
@@ -168,13 +181,13 @@ def _n_known(case: OpenedCase) -> int:
     """How many coalitions of the reference's design the network has answered before, without a gap."""
     pairs = LeverageDesign.draw(case.n_players, MOST_OF_REFERENCE // 2, seed=0).pairs
     is_known = case.game.record.table.is_known(with_complements(pairs))
-    return 2 + int(np.argmin(is_known)) // 2 * 2
+    return 2 + (len(is_known) if is_known.all() else int(np.argmin(is_known)) // 2 * 2)
 
 
 def _on_network(scheme: Scheme, case: OpenedCase, reference: Reference, settings: Settings) -> list[Point]:
-    """Seed 0 of ours begins with the reference's own coalitions; schemes that draw others run once."""
+    """Seeds from 1 on: seed 0 is the reference's."""
     is_ours = scheme.method in SAME_DRAWS
-    budget, seeds = (settings.budget, range(settings.n_seeds)) if is_ours else (settings.peer_budget, range(1))
+    budget, seeds = (settings.budget, range(1, 1 + settings.n_seeds)) if is_ours else (settings.peer_budget, range(1))
     runs = [run(scheme, case.live(), case, reference.values, budget=budget, seed=seed) for seed in seeds]
     return [_mean(points) for points in zip(*runs, strict=True)]
 
@@ -182,8 +195,8 @@ def _on_network(scheme: Scheme, case: OpenedCase, reference: Reference, settings
 def _on_stand_in(scheme: Scheme, case: OpenedCase, stand_in: TreeGame, settings: Settings) -> list[Point]:
     """Methods that give one estimate run once for each of some budgets."""
     most, seeds = settings.stand_in_budget, range(settings.n_stand_in_seeds)
-    budgets = [most] if scheme.streams else _doubling(FEWEST, most)
-    if scheme.method == "gp-shap":
+    budgets = [most] if scheme.streams else _doubling(2 * case.n_players + 2, most)
+    if scheme.method == "adjusted-shap":
         budgets = [min(most, 1024)]
     truth, points = stand_in.shapley_values, []
     for budget in budgets:

@@ -52,15 +52,15 @@ class Scheme:
         return ESTIMATORS[self.method]
 
 
-OURS = "GP-SHAP, patterns once (default)"
-SEED_PAPER = "plain sampling, touched ROI tiles (2604.11775)"
+OURS = "Adjusted SHAP, patterns once (default)"
+SEED_PAPER = "plain sampling, touched ROI tiles (our reading of 2604.11775)"
 SCHEMES = (
     Scheme("captum.KernelShap, whole volume", "captum", whole_volume, streams=False),
     Scheme("shap.KernelExplainer, whole volume", "shap", whole_volume, streams=False),
     Scheme(SEED_PAPER, "captum", touched, streams=False),
     Scheme("KernelSHAP in pairs, patterns once", "kernel-shap", patterns),
     Scheme("Leverage SHAP, patterns once", "leverage-shap", patterns),
-    Scheme(OURS, "gp-shap", patterns),
+    Scheme(OURS, "adjusted-shap", patterns),
 )
 
 

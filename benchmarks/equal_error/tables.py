@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks.equal_error.measured import TARGETS, Measured
+from benchmarks.equal_error.measured import TARGETS, Cost, Measured
 from benchmarks.equal_error.schemes import OURS, SCHEMES
 
 
@@ -19,11 +19,12 @@ def title(one: Measured) -> str:
 
 def write_markdown(results: Sequence[Measured], path: Path) -> None:
     """Writes both tables."""
-    lines = ["| | coalitions to 5 % | tiles to 5 % | times ours | coalitions to 1 % | tiles to 1 % | times ours |"]
-    lines.append("|---|---|---|---|---|---|---|")
+    costs = " | ".join(f"coalitions to {100 * target:.0f} % | tiles | times ours" for target in TARGETS)
+    lines = [f"| on the stand-in | {costs} |", "|---|---|---|---|---|---|---|"]
     for one in results:
         lines.append(f"| **{title(one)}** | | | | | | |")
         lines += [_cost_row(one, scheme.name) for scheme in SCHEMES]
+        lines.append(_row(f"{OURS}, on the network", [(one.cost_on_network(target), None) for target in TARGETS]))
     lines += ["", "| runs on the network | coalitions | error | its own standard error | error on the stand-in |"]
     lines.append("|---|---|---|---|---|")
     for one in results:
@@ -42,12 +43,16 @@ def write_markdown(results: Sequence[Measured], path: Path) -> None:
 
 
 def _cost_row(one: Measured, scheme: str) -> str:
-    cells = [scheme]
-    for target in TARGETS:
-        n_evaluations, n_tiles, is_live = one.cost(scheme, target)
-        _, ours, _ = one.cost(OURS, target)
-        star = "" if is_live else "*"
-        cells += [f"{_rounded(n_evaluations)}{star}", f"{_rounded(n_tiles)}{star}", _times(n_tiles / ours)]
+    costs = [one.cost(scheme, target) for target in TARGETS]
+    return _row(scheme, [(cost, cost.n_tiles / one.cost(OURS, target).n_tiles) for cost, target in zip(costs, TARGETS)])
+
+
+def _row(name: str, costs: Sequence[tuple[Cost, float | None]]) -> str:
+    cells = [name]
+    for cost, ratio in costs:
+        mark = "" if cost.is_measured else "\N{DAGGER}"
+        cells += [f"{_rounded(cost.n_evaluations)}{mark}", f"{_rounded(cost.n_tiles)}{mark}"]
+        cells.append("" if ratio is None else _times(ratio))
     return f"| {' | '.join(cells)} |"
 
 

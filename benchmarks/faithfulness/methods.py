@@ -12,9 +12,9 @@ from SegExplainLib.gradient_run import take_gradients
 from SegExplainLib.pipeline import ESTIMATORS, SMALLEST_BUDGET
 from SegExplainLib.progress import Progress
 
-OURS = ("exact", "gp-shap", "kernel-shap", "leverage-shap", "permutation", *GRADIENT_METHODS)
+OURS = ("exact", "adjusted-shap", "kernel-shap", "leverage-shap", "permutation", *GRADIENT_METHODS)
 """The methods of the packages shap and captum are cross-checks; they run when they are asked for."""
-SPEAKERS = ("gp-shap", "kernel-shap", "leverage-shap", "exact")
+SPEAKERS = ("adjusted-shap", "kernel-shap", "leverage-shap", "exact")
 """Methods by which units are compared: the first of them that is run."""
 PER_UNIT = 10
 """Coalitions that a sampling method gets for each unit."""

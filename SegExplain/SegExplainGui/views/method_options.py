@@ -124,7 +124,9 @@ class MethodOptions:
 def method_tip(method: Method) -> str:
     """What a method does, in a line."""
     return {
-        Method.GP_SHAP: _("Shapley values of units, learned from few combinations. Tells its error. A minute or so."),
+        Method.ADJUSTED_SHAP: _(
+            "Shapley values of units, learned from few combinations and corrected. Tells its error. Minutes or less."
+        ),
         Method.KERNEL_SHAP: _("Shapley values of units, from combinations drawn in pairs. Tells its error. Minutes."),
         Method.LEVERAGE_SHAP: _(
             "Shapley values of units, from combinations drawn by leverage. Tells its error. Minutes."

@@ -17,8 +17,8 @@ from numpy.testing import assert_allclose, assert_array_equal
 from oracles_shapley import shapley_over_all_subsets
 
 from SegExplainLib.peer_shapley import captum_kernel_shap, shap_kernel_explainer
+from SegExplainLib.shapley.adjusted_shap import adjusted_shap
 from SegExplainLib.shapley.exact import exact_shapley
-from SegExplainLib.shapley.gp_shap import gp_shap
 from SegExplainLib.shapley.kernel_regression import kernel_shap
 from SegExplainLib.shapley.leverage import leverage_shap
 from SegExplainLib.shapley.permutation import permutation_shapley
@@ -27,10 +27,10 @@ from SegExplainLib.shapley.value_function import ShapleyEstimate, ValueFunction
 
 Estimator = Callable[..., Iterator[ShapleyEstimate]]
 
-SAMPLED = [gp_shap, kernel_shap, leverage_shap, permutation_shapley]
+SAMPLED = [adjusted_shap, kernel_shap, leverage_shap, permutation_shapley]
 OURS = [exact_shapley, *SAMPLED]
 EVERY = [*OURS, shap_kernel_explainer, captum_kernel_shap]
-LINEAR = [estimator for estimator in EVERY if estimator is not gp_shap]
+LINEAR = [estimator for estimator in EVERY if estimator is not adjusted_shap]
 N_PLAYERS = 8
 BUDGET = 160  # of 256: enough for small errors, too little to enumerate
 
@@ -100,7 +100,7 @@ def test_an_additive_game_is_solved_exactly_from_few_coalitions(estimator: Estim
     assert_allclose(estimate.values, game.shapley_values, atol=slack(estimator))
 
 
-@pytest.mark.parametrize("estimator", [estimator for estimator in OURS if estimator is not gp_shap])
+@pytest.mark.parametrize("estimator", [estimator for estimator in OURS if estimator is not adjusted_shap])
 def test_a_game_of_interactions_between_two_is_solved_exactly_from_few_coalitions(estimator: Estimator):
     game = PairwiseGame(N_PLAYERS, seed=5)
     estimate = explain(estimator, game, budget=5 * N_PLAYERS)
@@ -108,7 +108,7 @@ def test_a_game_of_interactions_between_two_is_solved_exactly_from_few_coalition
     assert estimate.standard_errors.max() < 1e-9
 
 
-@pytest.mark.parametrize("estimator", [estimator for estimator in OURS if estimator is not gp_shap])
+@pytest.mark.parametrize("estimator", [estimator for estimator in OURS if estimator is not adjusted_shap])
 def test_the_error_of_an_additive_game_is_zero(estimator: Estimator):
     game = AdditiveGame(np.random.default_rng(5).normal(size=N_PLAYERS))
     assert explain(estimator, game).standard_errors.max() < 1e-12
