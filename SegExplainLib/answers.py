@@ -83,7 +83,7 @@ def every_answer(
         progress.check_cancelled()
         some = others[start : start + at_once]
         scores = [(record.channel_of(name), score) for name, score in some]
-        game = RegionGame(record.table, scores, closeness=record.closeness)
+        game = RegionGame(record.table, scores, closeness=lambda: record.closeness)
         *_, last = estimator(game, budget=budget, tolerance=0.0, seed=request.seed, interim=False)
         answers += [attribution_of(request, record, _column(last, place), one) for place, one in enumerate(some)]
     return [answers[0], *(answer for answer in answers[1:] if _is_finite(answer, progress.warn))]

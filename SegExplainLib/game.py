@@ -130,12 +130,11 @@ class RegionGame:
         table: Known tallies; new ones are added to it.
         scores: (channel, quantity) of each explained number; the first one decides when an estimator stops.
         tallier: Evaluates what the table lacks; None for a replay, which asks the network for nothing.
-        closeness: (n_players,) in [0, 1], how close each player is to the region; None where that is not known.
+        closeness: Says how close each player is to the region, (n_players,) in [0, 1]; None where that is not known.
         on_block: Is called after each evaluated block, to show progress, to save, or to raise ``Cancelled``.
 
     Attributes:
         n_players: Players of the game.
-        closeness: As given.
         n_answered: Coalitions answered so far, from the table or by the network; one that is asked again counts again.
     """
 
@@ -145,16 +144,21 @@ class RegionGame:
         scores: Sequence[tuple[int, TargetScore]],
         *,
         tallier: RegionTallier | None = None,
-        closeness: NDArray[np.float64] | None = None,
+        closeness: Callable[[], NDArray[np.float64]] | None = None,
         on_block: Callable[[], None] | None = None,
     ) -> None:
         self.table = table
         self.n_players = table.n_players
         self.n_answered = 0
-        self.closeness = closeness
+        self._closeness = closeness
         self._scores = tuple(scores)
         self._tallier = tallier
         self._on_block = on_block or (lambda: None)
+
+    @property
+    def closeness(self) -> NDArray[np.float64] | None:
+        """(n_players,) in [0, 1], 1 for the closest to the region; None where that is not known."""
+        return self._closeness() if self._closeness else None
 
     def announce(self, coalitions: NDArray[np.bool_]) -> None:
         """Tells the tile cache which coalitions (n, n_players) an estimator will ask for."""

@@ -172,7 +172,7 @@ class _Watch:
             record.table,
             [(record.channel_of(name), score)],
             tallier=tallier,
-            closeness=record.closeness,
+            closeness=lambda: record.closeness,
             on_block=self.block,
         )
         if tallier is not None:

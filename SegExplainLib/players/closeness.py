@@ -21,10 +21,12 @@ def closeness(labels: NDArray, roi: NDArray[np.bool_], grid: VoxelGrid, *, n_pla
 
     Args:
         labels: int (k, j, i), player p has label p + 1.
-        roi: bool (k, j, i), True on the region, somewhere.
+        roi: bool (k, j, i), True on the region; without one all players are alike.
         grid: Of both.
         n_players: Of the game.
     """
+    if not roi.any():
+        return np.ones(n_players)
     margin = np.ceil(FAR_MM / grid.spacing_kji_mm).astype(int)
     (box,) = find_objects(roi.astype(np.int8))
     near = tuple(slice(max(0, part.start - more), part.stop + more) for part, more in zip(box, margin, strict=True))

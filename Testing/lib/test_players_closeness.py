@@ -37,6 +37,7 @@ def test_a_player_far_away_counts_almost_nothing_and_may_be_beyond_the_box():
 def test_without_a_player_near_by_all_are_alike():
     labels, roi, grid = a_scene()
     assert closeness(np.zeros_like(labels), roi, grid, n_players=3).tolist() == [1.0, 1.0, 1.0]
+    assert closeness(labels, np.zeros_like(roi), grid, n_players=4).tolist() == [1.0, 1.0, 1.0, 1.0]
 
 
 @pytest.mark.parametrize("axis", [0, 1, 2])

@@ -73,7 +73,7 @@ class OpenedCase:
             self.game.record.table,
             [self.score],
             tallier=self.game.tallier,
-            closeness=self.game.record.closeness,
+            closeness=lambda: self.game.record.closeness,
             on_block=self._save_now_and_then,
         )
 
