@@ -16,6 +16,7 @@ REQUIREMENTS = {
     "numpy>=1.26": EXPLAINING,
     "scipy>=1.12": EXPLAINING,
     "scikit-learn>=1.4": "comparing a map with a mask",
+    "threadpoolctl>=3.1": "learning on one thread",
     "SimpleITK>=2.3": EXPLAINING,
     "nibabel>=5": EXPLAINING,
     "pynrrd>=1.0": EXPLAINING,

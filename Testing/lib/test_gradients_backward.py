@@ -344,7 +344,7 @@ def test_a_network_without_a_derivative_is_refused_with_a_way_out(layer):
     score = a_score(segmenter, a_case(segmenter), is_given=True)
     with pytest.raises(UnusableModel, match=r"derivative|differentiated|depend") as refusal:
         score.gradient(score.image)
-    assert "kernel-shap" in refusal.value.hint
+    assert "adjusted-shap" in refusal.value.hint
 
 
 def test_weights_made_in_inference_mode_are_refused_before_anything_runs():
