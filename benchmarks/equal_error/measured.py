@@ -9,6 +9,7 @@ import numpy as np
 from benchmarks.equal_error.opened import OpenedCase
 from benchmarks.equal_error.schemes import OURS, SCHEMES, Point, Scheme, run
 from benchmarks.equal_error.stand_in import TreeGame
+from SegExplainLib.pipeline import SMALLEST_BUDGET
 from SegExplainLib.shapley.adjusted_shap import adjusted_shap
 from SegExplainLib.shapley.coalitions import with_complements
 from SegExplainLib.shapley.leverage import LeverageDesign, leverage_shap
@@ -187,7 +188,9 @@ def _n_known(case: OpenedCase) -> int:
 def _on_network(scheme: Scheme, case: OpenedCase, reference: Reference, settings: Settings) -> list[Point]:
     """Seeds from 1 on: seed 0 is the reference's."""
     is_ours = scheme.method in SAME_DRAWS
-    budget, seeds = (settings.budget, range(1, 1 + settings.n_seeds)) if is_ours else (settings.peer_budget, range(1))
+    smallest = max(SMALLEST_BUDGET[method](case.n_players) for method in SAME_DRAWS)
+    ours = max(settings.budget, smallest), range(1, 1 + settings.n_seeds)
+    budget, seeds = ours if is_ours else (settings.peer_budget, range(1))
     runs = [run(scheme, case.live(), case, reference.values, budget=budget, seed=seed) for seed in seeds]
     return [_mean(points) for points in zip(*runs, strict=True)]
 
