@@ -19,7 +19,7 @@ from SegExplainLib.contract import Cancelled, InvalidRequest, SegExplainError
 
 PATIENCE_S = 600.0
 CANCEL_S = 5.0  # 2 s until the worker is ended, and a slow machine's turn of the event loop
-SHORT = {"budget": 60, "tolerance": 0.0, "removal": "air", "units": "organs"}
+SHORT = {"method": "kernel-shap", "budget": 60, "tolerance": 0.0, "removal": "air", "units": "organs"}
 
 
 class SelfTest:

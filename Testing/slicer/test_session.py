@@ -169,7 +169,8 @@ def test_a_preview_comes_before_the_first_importances_and_goes_with_them(a_sessi
     def has_preview(events, run):
         return not run.is_active or any(event.message == "Seg-Grad-CAM preview" for event in events)
 
-    run, _events = events_of(a_session, a_question(a_torso, budget=3000, unit_mm=31.0, units="fcc"), until=has_preview)
+    question = a_question(a_torso, budget=3000, unit_mm=31.0, units="fcc", method="kernel-shap")
+    run, _events = events_of(a_session, question, until=has_preview)
     assert run.preview is not None
     assert run.result is None
     assert arrayFromVolume(run.preview.volume).max() >= 100
